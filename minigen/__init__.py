@@ -1,0 +1,39 @@
+"""minigen: a transparent generator of polyphonic piano music, with hand-written forward and backward passes.
+
+The legend, everywhere in the code:
+
+    T steps   B batch   I inputs   H hidden units   V voices   K keys (88, or 12 pitch classes)   L lags
+    x[t]      what is struck at step t, 0 or 1 for each key; a model reads x[..t] and predicts x[t+1]
+    p         one voice's distribution over K keys and the pause, outcome K
+    P         the chance that a key sounds, over all voices;   Q  the chance that nothing does
+    h, c      an LSTM's output and cell, T+1 rows, row 0 the initial state;   gates i f o g, blocks of H
+    dX        the gradient of the loss by X;   u  uniforms in [0, 1)
+
+Arrays are time-major (T, B, ...), weights are (in, out) so that `x @ W`. float32 trains, float64 checks.
+
+    import minigen
+    model = minigen.load("samples/chorales.npz")
+    minigen.write_midi("song.mid", minigen.generate(model, bars=16, seed=1))
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+# name -> module; imported when first used, so that `import minigen` costs little more than `import numpy`
+_PUBLIC = {
+    "load": "checkpoint",
+    "generate": "sample",
+    "play": "sample",
+    "read_midi": "midi",
+    "write_midi": "midi",
+    "LADDER": "ladder",
+    "MinigenError": "errors",
+}
+__all__ = list(_PUBLIC)
+
+
+def __getattr__(name: str):
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'minigen' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"minigen.{_PUBLIC[name]}"), name)

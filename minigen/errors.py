@@ -1,0 +1,77 @@
+"""One error class and one wrapper for every script: a sentence with a remedy, and an exit code.
+
+0 done, 1 a fault of minigen or a failed check, 2 bad input, 3 the numbers blew up, 130 Ctrl-C, 143 asked to stop.
+"""
+
+import argparse
+import signal
+import sys
+
+
+class MinigenError(Exception):
+    """A sentence that names the thing and the remedy; `code` is what the script exits with."""
+
+    def __init__(self, sentence: str, code: int = 2):
+        super().__init__(sentence)
+        self.code = code
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, but a wrong argument is one sentence like every other bad input."""
+
+    def error(self, message):
+        raise MinigenError(f"{message} (see python {self.prog} --help)")
+
+
+def finite(low: float, high: float, kind=float):
+    """An argparse type: a number of `kind` from `low` to `high`. NaN is in no range."""
+
+    def parse(text: str):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = float("nan")
+        if not low <= value <= high:
+            noun = "a whole number" if kind is int else "a number"
+            raise argparse.ArgumentTypeError(f"{text!r} is not {noun} from {low:g} to {high:g}")
+        return value
+
+    return parse
+
+
+class Stop:
+    """Ctrl-C or SIGTERM, noted and not obeyed at once, so that a step can end and be saved: `code` is 130, 143 or 0.
+
+    A second one does not wait.
+    """
+
+    def __init__(self):
+        self.code = 0
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._note)
+
+    def _note(self, signum, frame):
+        if self.code:
+            sys.exit(self.code)
+        self.code = 128 + signum
+
+
+def _terminated(signum, frame):
+    sys.exit(143)
+
+
+def run(main) -> None:
+    """Call `main()` and leave with its exit code; no traceback for anything the user can mend."""
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        code = main() or 0
+    except MinigenError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = error.code
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        code = 130
+    except OSError as error:  # a full disk, a folder that may not be written
+        print(f"error: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        code = 1
+    sys.exit(code)

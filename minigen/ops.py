@@ -1,0 +1,50 @@
+"""Small conversions that every model shares: pitch classes, time bits, lags, one-hot."""
+
+from minigen.backend import array_module
+
+
+def pitch_classes(keys):
+    """`c[p] = any of keys p, p+12, ...`: (..., 88) of 0/1 -> (..., 12). Class 0 is A, class 3 is C."""
+    xp = array_module(keys)
+    octaves = xp.zeros((*keys.shape[:-1], 96), keys.dtype)
+    octaves[..., :88] = keys
+    return octaves.reshape(*keys.shape[:-1], 8, 12).any(axis=-2).astype(keys.dtype)
+
+
+def of_class(classes):
+    """(..., 12) -> (..., 88): every key gets the value of its class."""
+    return classes[..., array_module(classes).arange(88) % 12]
+
+
+def time_bits(start, T: int, bits: int, dtype):
+    """`bit k of step t = (t >> k) & 1`: start (B,), the absolute time of the first step -> (T, B, bits)."""
+    xp = array_module(start)
+    t = start[None, :, None] + xp.arange(T)[:, None, None]
+    return ((t >> xp.arange(bits)) & 1).astype(dtype)
+
+
+def lagged(x, lag: int, T: int):
+    """x (N, B, K), steps whose last T are inputs -> (T, B, K), a view: for input x[t] the step x[t+1-lag]."""
+    end = len(x) + 1 - lag
+    return x[end - T : end]
+
+
+def one_hot(notes, K: int, dtype):
+    """Outcomes (...,) -> (..., K): 1 at the key played; nothing for the pause, outcome K."""
+    return (notes[..., None] == array_module(notes).arange(K)).astype(dtype)
+
+
+def with_empty(x):
+    """x (T, B, K) -> (T, B, K+1): one more cell, 1 where no key is struck."""
+    xp = array_module(x)
+    return xp.concatenate([x, 1 - x.max(axis=-1, keepdims=True)], axis=-1)
+
+
+def counted(mask) -> int:
+    """How many predictions of a mask (T, B) count; at least 1, so that an empty batch has loss 0."""
+    return max(int(mask.sum()), 1)
+
+
+def join(*parts):
+    """Concatenation along the last axis, the features."""
+    return array_module(parts[0]).concatenate(parts, axis=-1)

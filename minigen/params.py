@@ -1,0 +1,76 @@
+"""All the weights of a model in one flat vector, with a named view for each.
+
+Adam, clipping, "back to the learned weights" and an all-reduce are then one operation on `flat`, and a gradient is
+another vector of the same layout. A layer's arrays share a first name: `params.layer("local")` is
+`(params["local.Wx"], params["local.Wh"], params["local.b"])`, in the order in which they were declared.
+"""
+
+import math
+
+import numpy as np
+
+
+class Params:
+    """`shapes` maps names to shapes; `flat` is the vector (zeros unless given), in any array module and dtype."""
+
+    def __init__(self, shapes: dict[str, tuple], flat=None, dtype=np.float32):
+        self.shapes = dict(shapes)
+        size = sum(math.prod(shape) for shape in self.shapes.values())
+        self.flat = np.zeros(size, dtype) if flat is None else flat
+        assert self.flat.shape == (size,), (self.flat.shape, size)
+        self.views, end = {}, 0
+        for name, shape in self.shapes.items():
+            start, end = end, end + math.prod(shape)
+            self.views[name] = self.flat[start:end].reshape(shape)
+
+    def __getitem__(self, name: str):
+        return self.views[name]
+
+    def __iter__(self):
+        return iter(self.views)
+
+    @property
+    def dtype(self):
+        return self.flat.dtype
+
+    def layer(self, name: str) -> tuple:
+        """The arrays of one layer, in the order declared."""
+        return tuple(view for key, view in self.views.items() if key.rpartition(".")[0] == name)
+
+    def with_flat(self, flat) -> "Params":
+        """The same layout over another vector (a copy, another dtype, another device, a gradient)."""
+        return Params(self.shapes, flat)
+
+    def add(self, name: str, *arrays) -> None:
+        """Add a layer's gradients, in the order declared, into this vector's views."""
+        views = self.layer(name)
+        assert len(views) == len(arrays), (name, len(views), len(arrays))
+        for view, array in zip(views, arrays, strict=True):
+            assert view.shape == array.shape, (name, view.shape, array.shape)
+            view += array
+
+
+def lstm_shapes(name: str, inputs: int, hidden: int) -> dict[str, tuple]:
+    """An LSTM's weights: Wx (I, 4H), Wh (H, 4H), b (4H,)."""
+    return {f"{name}.Wx": (inputs, 4 * hidden), f"{name}.Wh": (hidden, 4 * hidden), f"{name}.b": (4 * hidden,)}
+
+
+def linear_shapes(name: str, inputs: int, outputs: int) -> dict[str, tuple]:
+    """A linear layer's weights: W (I, O), b (O,)."""
+    return {f"{name}.W": (inputs, outputs), f"{name}.b": (outputs,)}
+
+
+def initialise(params: Params, rng: np.random.Generator) -> None:
+    """Glorot-uniform weights, gate by gate for an LSTM; biases 0, but the forget gate's 1."""
+    for name, view in params.views.items():
+        kind = name.rpartition(".")[2]
+        if kind == "b":
+            view[...] = 0
+            if name[:-1] + "Wh" in params.views:
+                hidden = view.shape[0] // 4
+                view[hidden : 2 * hidden] = 1  # gate order i f o g
+        else:
+            fan_in, fan_out = view.shape
+            fan_out = fan_out // 4 if kind in ("Wx", "Wh") else fan_out
+            limit = math.sqrt(6 / (fan_in + fan_out))
+            view[...] = rng.uniform(-limit, limit, view.shape)
