@@ -1,0 +1,43 @@
+"""Adam (Kingma and Ba 2015) on the flat vector, with every gradient component clipped to [-1, 1] first."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from minigen.backend import array_module, replaceable
+
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+
+
+@dataclass
+class Moments:
+    """Adam's memory: running means of the gradient and of its square, and how many updates they have seen."""
+
+    m: Any
+    v: Any
+    step: int = 0
+
+    @classmethod
+    def of(cls, flat) -> "Moments":
+        xp = array_module(flat)
+        return cls(xp.zeros_like(flat), xp.zeros_like(flat))
+
+
+def clip(g):
+    """Every component into [-1, 1]; the comparison is on the real part."""
+    return array_module(g).where(abs(g.real) <= 1, g, array_module(g).sign(g.real))
+
+
+@replaceable
+def adam(flat, grad, moments: Moments, rate: float):
+    """One update -> the new flat vector and the new moments; nothing is edited in place.
+
+    `g = clip(grad)`, `m = b1 m + (1-b1) g`, `v = b2 v + (1-b2) g^2`,
+    `flat -= rate * m / (1-b1^n) / (sqrt(v / (1-b2^n)) + 1e-8)` at the n-th update.
+    """
+    xp = array_module(flat)
+    n = moments.step + 1
+    g = clip(grad)
+    m = BETA1 * moments.m + (1 - BETA1) * g
+    v = BETA2 * moments.v + (1 - BETA2) * g * g
+    flat = flat - rate * (m / (1 - BETA1**n)) / (xp.sqrt(v / (1 - BETA2**n)) + EPSILON)
+    return flat, Moments(m, v, n)

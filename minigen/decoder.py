@@ -1,0 +1,69 @@
+"""The octave decoder (diary 28/12): from 12 pitch classes back to 88 keys.
+
+    P[k] = sigmoid(LSTM([88 keys of step t, 12 classes of step t+1, time bits]) W + b)[k]
+
+Only keys whose class is on can sound, in sampling and in the loss, so a mistake of the decoder is a mistake of octave.
+Each allowed key is drawn on its own; a class that is on and got no key takes its likeliest octave.
+"""
+
+from minigen.backend import array_module
+from minigen.linear import linear_backward, linear_forward, sigmoid
+from minigen.lstm import lstm_backward, lstm_forward
+from minigen.ops import counted, join, of_class, pitch_classes
+from minigen.params import linear_shapes, lstm_shapes
+
+
+def decoder_shapes(bits: int, H: int) -> dict[str, tuple]:
+    """An LSTM named octave and a linear layer named keys."""
+    return lstm_shapes("octave", 88 + 12 + bits, H) | linear_shapes("keys", H, 88)
+
+
+def decoder_forward(params, keys, classes, bits, state):
+    """keys (T, B, 88) of step t, classes (T, B, 12) of step t+1, bits (T, B, n)
+    -> (z (T, B, 88) logits, state), cache."""
+    (h, c), lstm = lstm_forward(
+        join(keys, classes, bits), state["octave.h"], state["octave.c"], *params.layer("octave")
+    )
+    z, linear = linear_forward(h[1:], *params.layer("keys"))
+    return (z, {"octave.h": h[-1], "octave.c": c[-1]}), (lstm, linear)
+
+
+def decoder_backward(dz, cache):
+    """dz (T, B, 88) -> gradients by layer: {"octave": (dWx, dWh, db), "keys": (dW, db)}."""
+    lstm, linear = cache
+    dh, *dkeys = linear_backward(dz, linear)
+    _, _, _, *doctave = lstm_backward(dh, None, lstm, need_dx=False)
+    return {"octave": doctave, "keys": dkeys}
+
+
+def octave_loss_forward(z, keys, classes, mask):
+    """`sum over allowed keys of softplus(z) - x z, / (counted steps * 88)`.
+
+    z and keys (T, B, 88), classes (T, B, 12), mask (T, B) -> loss (nats a key), cache.
+    """
+    xp = array_module(z)
+    allowed = (of_class(classes) > 0) & mask[..., None]
+    positive = z.real > 0
+    softplus = xp.where(positive, z, 0) + xp.log1p(xp.exp(xp.where(positive, -z, z)))
+    cells = counted(mask) * keys.shape[-1]
+    return ((softplus - keys * z) * allowed).sum() / cells, (z, keys, allowed, cells)
+
+
+def octave_loss_backward(cache):
+    """-> dz (T, B, 88)."""
+    z, keys, allowed, cells = cache
+    # in the forward pass this was: softplus(z) - keys * z
+    return (sigmoid(z) - keys) * allowed / cells
+
+
+def draw_keys(P, u, classes):
+    """P and u (..., 88), classes (..., 12) of 0/1 -> keys (..., 88) bool, whose classes are exactly `classes`."""
+    xp = array_module(P)
+    allowed = of_class(classes) > 0
+    drawn = allowed & (u < P.real)
+    octaves = xp.full((*P.shape[:-1], 96), -1.0)  # a key beyond the 88 is nobody's likeliest
+    octaves[..., :88] = P.real
+    best = octaves.reshape(*P.shape[:-1], 8, 12).argmax(axis=-2)
+    likeliest = (xp.arange(88) // 12) == of_class(best)
+    missed = of_class(pitch_classes(drawn)) == 0
+    return drawn | (allowed & missed & likeliest)

@@ -1,0 +1,35 @@
+"""The linear layer, the softmax and the sigmoid. Complex-safe: comparisons and shifts look at the real part only."""
+
+from minigen.backend import array_module
+
+
+def sigmoid(x):
+    """1 / (1 + exp(-x)), written with tanh: it cannot overflow."""
+    return 0.5 * array_module(x).tanh(0.5 * x) + 0.5
+
+
+def linear_forward(x, W, b):
+    """`y = x W + b`: x (..., I), W (I, O), b (O,) -> y (..., O), cache."""
+    return x @ W + b, (x, W)
+
+
+def linear_backward(dy, cache):
+    """dy (..., O) -> dx (..., I), dW (I, O), db (O,)."""
+    x, W = cache
+    flat_x, flat_dy = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
+    # in the forward pass this was: y = x @ W + b
+    return dy @ W.T, flat_x.T @ flat_dy, flat_dy.sum(axis=0)
+
+
+def softmax_forward(z):
+    """`p = exp(z) / sum exp(z)` over the last axis -> p, cache."""
+    xp = array_module(z)
+    e = xp.exp(z - z.real.max(axis=-1, keepdims=True))  # the shift changes nothing but keeps exp in range
+    p = e / e.sum(axis=-1, keepdims=True)
+    return p, p
+
+
+def softmax_backward(dp, cache):
+    """dp -> dz: `dz = p (dp - sum dp p)`."""
+    p = cache
+    return p * (dp - (dp * p).sum(axis=-1, keepdims=True))

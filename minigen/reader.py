@@ -1,0 +1,81 @@
+"""The history reader ("HistoryUser", diary 19/12): soft attention over a few lags, and the LSTMs around it.
+
+    w[t] = softmax(LSTM_reader([x[t], bits]) W + b)              one weight a lag
+    reading[t] = sum_l w[t, l] x[t+1-l]                          a K-vector out of the past
+    features[t] = LSTM_aggregator([reading[t], LSTM_local([x[t], bits])])
+
+The weights are made without looking at the memory: the reader can only learn *where* repeats are, from the beat and
+from what it has heard. Lags count from the step being predicted, so lag 16 is what was struck a bar before it.
+"""
+
+from minigen.backend import array_module
+from minigen.linear import linear_backward, linear_forward, softmax_backward, softmax_forward
+from minigen.lstm import lstm_backward, lstm_forward
+from minigen.ops import join, lagged
+from minigen.params import linear_shapes, lstm_shapes
+
+
+def read_forward(w, x, lags):
+    """`reading = sum_l w[..., l] x[t+1-l]`: w (T, B, L), x (N, B, K) whose last T steps are inputs
+    -> reading (T, B, K), cache."""
+    xp = array_module(w)
+    T, B, _ = w.shape
+    reading = xp.zeros((T, B, x.shape[-1]), w.dtype)
+    for l, lag in enumerate(lags):
+        reading += w[:, :, l, None] * lagged(x, lag, T)
+    return reading, (w, x, lags)
+
+
+def read_backward(dreading, cache):
+    """dreading (T, B, K) -> dw (T, B, L). The past is music: it needs no gradient."""
+    w, x, lags = cache
+    dw = array_module(w).empty_like(w)
+    for l, lag in enumerate(lags):
+        # in the forward pass this was: reading += w[:, :, l, None] * lagged(x, lag, T)
+        dw[:, :, l] = (dreading * lagged(x, lag, len(w))).sum(axis=-1)
+    return dw
+
+
+def history_shapes(K: int, bits: int, lags, H: int) -> dict[str, tuple]:
+    """The weights: reader, local and aggregator LSTMs of H, and the linear layer that gives the lags' weights."""
+    return {
+        **lstm_shapes("reader", K + bits, H),
+        **linear_shapes("weights", H, len(lags)),
+        **lstm_shapes("local", K + bits, H),
+        **lstm_shapes("aggregator", K + H, H),
+    }
+
+
+def history_forward(params, x, bits, lags, state):
+    """x (N, B, K), steps whose last T are inputs, at least max(lags) - 1 before them; bits (T, B, n)
+    -> (features (T, B, H), w (T, B, L), state), cache."""
+    T = len(bits)
+    inputs = join(x[-T:], bits)
+    (h_reader, c_reader), reader = lstm_forward(inputs, state["reader.h"], state["reader.c"], *params.layer("reader"))
+    z, weights = linear_forward(h_reader[1:], *params.layer("weights"))
+    w, softmax = softmax_forward(z)
+    reading, read = read_forward(w, x, lags)
+    (h_local, c_local), local = lstm_forward(inputs, state["local.h"], state["local.c"], *params.layer("local"))
+    (h, c), aggregator = lstm_forward(
+        join(reading, h_local[1:]), state["aggregator.h"], state["aggregator.c"], *params.layer("aggregator")
+    )
+    state = {
+        **{"reader.h": h_reader[-1], "reader.c": c_reader[-1]},
+        **{"local.h": h_local[-1], "local.c": c_local[-1]},
+        **{"aggregator.h": h[-1], "aggregator.c": c[-1]},
+    }
+    return (h[1:], w, state), (reader, weights, softmax, read, local, aggregator)
+
+
+def history_backward(dfeatures, cache):
+    """dfeatures (T, B, H) -> gradients by layer: {"reader": (dWx, dWh, db), "weights": (dW, db), ...}."""
+    reader, weights, softmax, read, local, aggregator = cache
+    K = read[1].shape[-1]
+    djoined, _, _, *daggregator = lstm_backward(dfeatures, None, aggregator)
+    # in the forward pass this was: the aggregator reads join(reading, h_local[1:]) and nothing else
+    dreading, dh_local = djoined[..., :K], djoined[..., K:]
+    _, _, _, *dlocal = lstm_backward(dh_local, None, local, need_dx=False)
+    dz = softmax_backward(read_backward(dreading, read), softmax)
+    dh_reader, *dweights = linear_backward(dz, weights)
+    _, _, _, *dreader = lstm_backward(dh_reader, None, reader, need_dx=False)
+    return {"reader": dreader, "weights": dweights, "local": dlocal, "aggregator": daggregator}

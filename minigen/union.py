@@ -1,0 +1,80 @@
+"""The step plays the union of its voices: the chance that a key sounds, the pause cell, and the loss over both.
+
+    P[k] = 1 - prod_v (1 - p_v[k]),  accumulated as  P += (1 - P) p_v            (diary 11/12)
+    Q = prod_v p_v[pause]                                                         (pause loss, diary 06/01)
+
+The stop-gradient trick ("the sacred crutch", 26/12): no gradient flows through the factor (1 - P). Then
+dP/dp_v = prod_{u<v} (1 - p_u) instead of prod_{u!=v} (1 - p_u): a late, well-informed voice that is sure of a key no
+longer takes the earlier ones' credit. It is not the gradient of any loss; a check holds the factors (`held`).
+"""
+
+from minigen.backend import array_module
+from minigen.ops import counted
+
+CLIP = 1e-6
+
+
+def products_of_others(q):
+    """q (V, ...) -> before, after (V, ...): the products of all q before v, and of all after it. Never divides."""
+    xp = array_module(q)
+    before, after = xp.ones_like(q), xp.ones_like(q)
+    for v in range(1, len(q)):
+        before[v] = before[v - 1] * q[v - 1]
+        after[-1 - v] = after[-v] * q[-v]
+    return before, after
+
+
+def union_forward(p, pause_cell: bool, held=None):
+    """p (V, T, B, K+1) -> P (T, B, K), or (T, B, K+1) with the pause cell Q last; cache.
+
+    `held` (V, T, B, K): factors (1 - P) of an earlier call, used as constants.
+    """
+    xp = array_module(p)
+    V, T, B, K = *p.shape[:3], p.shape[3] - 1
+    cells = xp.zeros((T, B, K + pause_cell), p.dtype)
+    P = cells[..., :K]
+    factors = xp.empty((V, T, B, K), p.dtype)
+    for v in range(V):
+        factors[v] = 1 - P if held is None else held[v]
+        P += factors[v] * p[v, ..., :K]
+    if pause_cell:
+        cells[..., K] = p[..., K].prod(axis=0)
+    return cells, (p, factors)
+
+
+def union_backward(dcells, cache, stop_gradient: bool):
+    """dcells (T, B, K or K+1) -> dp (V, T, B, K+1)."""
+    p, factors = cache
+    K = p.shape[3] - 1
+    dp = array_module(p).zeros_like(p)
+    if stop_gradient:
+        # in the forward pass this was: P += factors[v] * p[v], the factors taken as constants
+        dp[..., :K] = dcells[..., :K] * factors
+    else:
+        before, after = products_of_others(1 - p[..., :K])
+        dp[..., :K] = dcells[..., :K] * before * after
+    if dcells.shape[-1] > K:
+        # in the forward pass this was: Q = prod_v p_v[pause]
+        before, after = products_of_others(p[..., K])
+        dp[..., K] = dcells[..., K] * before * after
+    return dp
+
+
+def cross_entropy_forward(P, x, mask):
+    """`-mean(x log P + (1-x) log(1-P))` over counted cells, P clipped to [1e-6, 1-1e-6].
+
+    P and x (T, B, C), mask (T, B) -> loss (nats a cell), cache.
+    """
+    xp = array_module(P)
+    inside = (P.real > CLIP) & (P.real < 1 - CLIP)
+    clipped = xp.where(inside, P, xp.where(P.real > 0.5, 1 - CLIP, CLIP).astype(P.real.dtype))
+    cells = counted(mask) * P.shape[-1]
+    log = xp.where(x > 0, xp.log(clipped), xp.log(1 - clipped))
+    return -(log * mask[..., None]).sum() / cells, (clipped, inside, x, mask, cells)
+
+
+def cross_entropy_backward(cache):
+    """-> dP (T, B, C): `-1/P` where x is 1, `1/(1-P)` where it is 0, nothing outside the clip."""
+    clipped, inside, x, mask, cells = cache
+    dP = array_module(clipped).where(x > 0, -1 / clipped, 1 / (1 - clipped))
+    return dP * (inside & mask[..., None]) / cells

@@ -1,0 +1,84 @@
+"""Conditional voice sampling (diary 26/12; with an LSTM a voice, 29/12): each voice hears what those before it played.
+
+    p_v = softmax(LSTM_v([features, notes]) W_v + b_v)           over K keys and the pause, outcome K
+    notes = the K-vector of 0/1 that voices 1..v-1 played at this very step
+
+No label says which voice plays which note. While training, each voice's draw is from p_v restricted to the true keys
+and the pause (`allowed`), so that the next voice hears something true; the loss sees the unrestricted p_v, and no
+gradient flows through a draw. While generating nothing is restricted. All steps of voice v run in one pass, since
+voice v-1 has drawn for every step by then.
+"""
+
+from minigen.backend import array_module
+from minigen.linear import linear_backward, linear_forward, softmax_backward, softmax_forward
+from minigen.lstm import lstm_backward, lstm_forward
+from minigen.ops import join, one_hot
+from minigen.params import linear_shapes, lstm_shapes
+
+
+def draw(z, u, allowed=None):
+    """One outcome of softmax(z), restricted to `allowed` and renormalised, by inverse CDF in outcome order.
+
+    z (..., K+1) logits, u (...) uniforms in [0, 1), allowed (..., K+1) bool or None -> (...) whole numbers.
+    """
+    xp = array_module(z)
+    z = z.real if allowed is None else xp.where(allowed, z.real, -xp.inf)
+    cdf = xp.exp(z - z.max(axis=-1, keepdims=True)).cumsum(axis=-1)
+    # u < 1 is scaled by the total rather than the masses by 1/total: an outcome of mass zero is never drawn
+    return (cdf <= (u * cdf[..., -1])[..., None]).sum(axis=-1)
+
+
+def allow_truth(x):
+    """The true keys and the pause: x (T, B, K) of 0/1 -> (T, B, K+1) bool."""
+    xp = array_module(x)
+    return join(x > 0, xp.ones((*x.shape[:-1], 1), bool))
+
+
+def voices_shapes(V: int, K: int, features: int, H: int) -> dict[str, tuple]:
+    """For each voice an LSTM of H and a linear head, named voice1, head1, ..., of its own."""
+    shapes = {}
+    for v in range(1, V + 1):
+        shapes |= lstm_shapes(f"voice{v}", features + K, H) | linear_shapes(f"head{v}", H, K + 1)
+    return shapes
+
+
+def voices_forward(params, features, V: int, state, draws, allowed=None, temperature=1.0):
+    """features (T, B, F), draws {"voices": uniforms (T, B, V)} or {"notes": outcomes (T, B, V)}, allowed (T, B, K+1)
+    -> (p (V, T, B, K+1), notes (V, T, B), state), cache.
+
+    `notes` in `draws` are played as they are: for gradient checks, parity tests, likelihoods.
+    """
+    xp = array_module(features)
+    T, B, F = features.shape
+    K = params["head1.b"].shape[0] - 1
+    p = xp.empty((V, T, B, K + 1), features.dtype)
+    notes = xp.empty((V, T, B), "int64")
+    heard = xp.zeros((T, B, K), features.dtype)
+    caches, after = [], {}
+    for v in range(V):
+        voice, head = f"voice{v + 1}", f"head{v + 1}"
+        (h, c), lstm = lstm_forward(
+            join(features, heard), state[f"{voice}.h"], state[f"{voice}.c"], *params.layer(voice)
+        )
+        z, linear = linear_forward(h[1:], *params.layer(head))
+        z = z / temperature
+        p[v], softmax = softmax_forward(z)
+        notes[v] = draws["notes"][:, :, v] if "notes" in draws else draw(z, draws["voices"][:, :, v], allowed)
+        heard = xp.maximum(heard.real, one_hot(notes[v], K, features.real.dtype))
+        after |= {f"{voice}.h": h[-1], f"{voice}.c": c[-1]}
+        caches.append((lstm, linear, softmax))
+    return (p, notes, after), (F, caches)
+
+
+def voices_backward(dp, cache):
+    """dp (V, T, B, K+1) at temperature 1 -> dfeatures (T, B, F), gradients by layer {"voice1": (dWx, dWh, db), ...}."""
+    F, caches = cache
+    grads, dfeatures = {}, 0
+    for v in reversed(range(len(caches))):
+        lstm, linear, softmax = caches[v]
+        dz = softmax_backward(dp[v], softmax)
+        dh, *grads[f"head{v + 1}"] = linear_backward(dz, linear)
+        dx, _, _, *grads[f"voice{v + 1}"] = lstm_backward(dh, None, lstm)
+        # in the forward pass this was: join(features, heard); nothing flows into what was drawn
+        dfeatures = dfeatures + dx[..., :F]
+    return dfeatures, grads
