@@ -1,0 +1,205 @@
+"""Check every hand-written backward pass by direction, in float64; exit code 1 where one is wrong.
+
+python scripts/gradcheck.py                      every layer, then every model whole
+python scripts/gradcheck.py --model pause-loss   one model whole
+"""
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+
+from minigen import decoder, linear, lstm, reader, union, voices
+from minigen.errors import Parser, run
+from minigen.gradcheck import BOUND, check, check_model
+from minigen.ladder import LADDER
+from minigen.params import Params
+
+T, B, K, V, F, H = 7, 3, 12, 3, 6, 5
+LAGS, BITS = (1, 2, 5), 2
+
+
+class Case(SimpleNamespace):
+    """forward, backward and inputs of one check."""
+
+
+def _rng():
+    return np.random.default_rng(1)
+
+
+def _weights(shapes) -> dict:
+    rng = _rng()
+    return {name: rng.normal(size=shape) * 0.5 for name, shape in shapes.items()}
+
+
+def _params(shapes, arrays) -> Params:
+    return Params(shapes, np.concatenate([array.ravel() for array in arrays]))
+
+
+def _in_order(shapes, grads: dict) -> tuple:
+    """Gradients by layer as one tuple in the order of the flat vector."""
+    params = Params(shapes, dtype=np.float64)
+    for layer, arrays in grads.items():
+        params.add(layer, *arrays)
+    return tuple(params.views.values())
+
+
+def _state(shapes) -> dict:
+    rng = _rng()
+    layers = {name[:-3]: shape[0] for name, shape in shapes.items() if name.endswith(".Wh")}
+    return {f"{name}.{part}": rng.normal(size=(B, size)) for name, size in layers.items() for part in "hc"}
+
+
+def _struck(*shape):
+    return (_rng().random(shape) < 0.3).astype(np.float64)
+
+
+def linear_case(m=linear):
+    rng = _rng()
+    inputs = {"x": rng.normal(size=(T, B, F)), "W": rng.normal(size=(F, H)), "b": rng.normal(size=H)}
+    return Case(forward=m.linear_forward, backward=m.linear_backward, inputs=inputs)
+
+
+def softmax_case(m=linear):
+    return Case(forward=m.softmax_forward, backward=m.softmax_backward, inputs={"z": _rng().normal(size=(T, B, K))})
+
+
+def lstm_case(m=lstm):
+    rng = _rng()
+
+    def forward(*inputs):
+        (h, c), cache = m.lstm_forward(*inputs)
+        return (h[1:], c[-1]), cache
+
+    shapes = {"x": (T, B, F), "h0": (B, H), "c0": (B, H), "Wx": (F, 4 * H), "Wh": (H, 4 * H), "b": (4 * H,)}
+    inputs = {name: rng.normal(size=shape) * 0.5 for name, shape in shapes.items()}
+    return Case(forward=forward, backward=lambda dout, cache: m.lstm_backward(*dout, cache), inputs=inputs)
+
+
+def read_case(m=reader):
+    x = _struck(max(LAGS) + T, B, K)
+    inputs = {"w": _rng().normal(size=(T, B, len(LAGS)))}
+    return Case(forward=lambda w: m.read_forward(w, x, LAGS), backward=m.read_backward, inputs=inputs)
+
+
+def history_case(m=reader):
+    shapes = m.history_shapes(K, BITS, LAGS, H)
+    x, bits = _struck(max(LAGS) + T, B, K), _struck(T, B, BITS)
+
+    def forward(*arrays):
+        (features, _, _), cache = m.history_forward(_params(shapes, arrays), x, bits, LAGS, _state(shapes))
+        return features, cache
+
+    def backward(dfeatures, cache):
+        return _in_order(shapes, m.history_backward(dfeatures, cache))
+
+    return Case(forward=forward, backward=backward, inputs=_weights(shapes))
+
+
+def voices_case(m=voices):
+    shapes = m.voices_shapes(V, K, F, H)
+    draws = {"notes": _rng().integers(0, K + 1, (T, B, V))}
+
+    def forward(features, *arrays):
+        (p, _, _), cache = m.voices_forward(_params(shapes, arrays), features, V, _state(shapes), draws)
+        return p, cache
+
+    def backward(dp, cache):
+        dfeatures, grads = m.voices_backward(dp, cache)
+        return dfeatures, *_in_order(shapes, grads)
+
+    return Case(
+        forward=forward, backward=backward, inputs={"features": _rng().normal(size=(T, B, F))} | _weights(shapes)
+    )
+
+
+def _distributions():
+    return linear.softmax_forward(_rng().normal(size=(V, T, B, K + 1)))[0]
+
+
+def union_case(m=union, pause_cell=False, stop_gradient=False):
+    p = _distributions()
+    held = m.union_forward(p, False)[1][1] if stop_gradient else None
+    return Case(
+        forward=lambda p: m.union_forward(p, pause_cell, held),
+        backward=lambda dcells, cache: m.union_backward(dcells, cache, stop_gradient),
+        inputs={"p": p},
+    )
+
+
+def cross_entropy_case(m=union):
+    P, x, mask = _rng().uniform(0.01, 0.99, (T, B, K)), _struck(T, B, K), _struck(T, B) == 0
+    return Case(
+        forward=lambda P: m.cross_entropy_forward(P, x, mask),
+        backward=lambda dloss, cache: dloss * m.cross_entropy_backward(cache),
+        inputs={"P": P},
+    )
+
+
+def decoder_case(m=decoder):
+    shapes = m.decoder_shapes(BITS, H)
+    keys, classes, bits = _struck(T, B, 88), _struck(T, B, 12), _struck(T, B, BITS)
+
+    def forward(*arrays):
+        (z, _), cache = m.decoder_forward(_params(shapes, arrays), keys, classes, bits, _state(shapes))
+        return z, cache
+
+    def backward(dz, cache):
+        return _in_order(shapes, m.decoder_backward(dz, cache))
+
+    return Case(forward=forward, backward=backward, inputs=_weights(shapes))
+
+
+def octave_loss_case(m=decoder):
+    keys, mask = _struck(T, B, 88), _struck(T, B) == 0
+    classes = m.pitch_classes(keys)
+    return Case(
+        forward=lambda z: m.octave_loss_forward(z, keys, classes, mask),
+        backward=lambda dloss, cache: dloss * m.octave_loss_backward(cache),
+        inputs={"z": _rng().normal(size=(T, B, 88))},
+    )
+
+
+LAYERS = {
+    "linear": linear_case,
+    "softmax": softmax_case,
+    "lstm": lstm_case,
+    "read": read_case,
+    "history reader": history_case,
+    "voices": voices_case,
+    "union": union_case,
+    "union, pause cell": lambda m=union: union_case(m, pause_cell=True),
+    "union, stop-gradient": lambda m=union: union_case(m, stop_gradient=True),
+    "cross-entropy": cross_entropy_case,
+    "octave decoder": decoder_case,
+    "octave loss": octave_loss_case,
+}
+
+
+def main():
+    parser = Parser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", choices=list(LADDER), help="only this model, whole")
+    args = parser.parse_args()
+    tables = {}
+    if not args.model:
+        for name, case in LAYERS.items():
+            tables[name] = check(**vars(case()))
+    for name in [args.model] if args.model else LADDER:
+        tables[f"{name}, whole"] = check_model(LADDER[name]())
+    for name, rows in tables.items():
+        print(f"\n{name}")
+        for row in rows:
+            print(f"  {row}")
+    rows = [row for table in tables.values() for row in table]
+    wrong = sum(not row.ok for row in rows)
+    print(
+        f"\n{len(rows)} gradients, bound {BOUND:g}, largest error {max(row.error for row in rows):.1e}: {wrong} wrong"
+    )
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,80 @@
+"""Every backward pass against its forward pass, along random directions, in float64."""
+
+import numpy as np
+import pytest
+
+from minigen.gradcheck import check, check_model, relative_error, toy_batch
+from minigen.ladder import LADDER
+from scripts.gradcheck import LAYERS
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layer(name):
+    rows = check(**vars(LAYERS[name]()))
+    assert rows
+    for row in rows:
+        assert row.ok, row
+
+
+@pytest.mark.parametrize("T, B", [(1, 1), (20, 3)])
+@pytest.mark.parametrize("name", LADDER)
+def test_model_whole(name, T, B):
+    for row in check_model(LADDER[name](), T, B):
+        assert row.ok, row
+
+
+@pytest.mark.parametrize("name", LADDER)
+def test_complex_step(name):
+    """The reference code runs on complex numbers: Im loss(w + i e d) / e is the exact slope along d."""
+    model, rng = LADDER[name](), np.random.default_rng(5)
+    params = model.init(5, np.float64)
+    batch, T = toy_batch(model, 12, 2), 12
+    u = rng.random((T, 2, model.config.voices), np.float32)
+    _, grads, trace, _ = model.loss(params, batch, {"voices": u})
+    draws = {"notes": trace["voices.notes"]}
+    if model.config.loss == "stop-gradient":
+        draws["factors"] = trace["union.factors"]
+    direction = rng.normal(size=params.flat.shape)
+    moved = params.with_flat(params.flat + 1e-30j * direction)
+    loss, moved_grads, _, _ = model.loss(moved, batch, draws)
+    assert moved_grads.flat.dtype == np.complex128
+    assert relative_error(loss.imag / 1e-30, grads.flat @ direction) < 1e-12
+
+
+def test_a_wrong_backward_is_refused():
+    """The check itself can fail: a factor, a sign, an edit of the input, an answer that changes."""
+    inputs, calls = {"x": np.random.default_rng(0).normal(size=(4, 3))}, []
+
+    def forward(x):
+        return x**3, x
+
+    def edits(dy, x):
+        dx = dy * 3 * x**2
+        x += 1e-9
+        return dx
+
+    def changes(dy, x):
+        calls.append(0)
+        return dy * 3 * x**2 + 1e-12 * len(calls)
+
+    assert check(forward, lambda dy, x: dy * 3 * x**2, inputs)[0].ok
+    assert not check(forward, lambda dy, x: dy * 3.00001 * x**2, inputs)[0].ok
+    assert not check(forward, lambda dy, x: -dy * 3 * x**2, inputs)[0].ok
+    assert not check(forward, edits, inputs)[0].ok
+    assert not check(forward, changes, inputs)[0].ok
+    assert not check(forward, lambda dy, x: np.full_like(x, np.nan), inputs)[0].ok
+
+
+def test_two_outputs_and_a_gradient_left_out():
+    rng = np.random.default_rng(0)
+    inputs = {"x": rng.normal(size=(4, 3)), "y": rng.normal(size=3)}
+
+    def forward(x, y):
+        return (x * y, x.sum(axis=1)), (x, y)
+
+    def backward(dout, cache):
+        (da, db), (x, y) = dout, cache
+        return da * y + db[:, None], None
+
+    rows = check(forward, backward, inputs)
+    assert [(row.tensor, row.ok) for row in rows] == [("dx", True)]

@@ -1,0 +1,172 @@
+"""Every rung of the ladder: one contract, `loss` over a sequence and `step` for one step."""
+
+import numpy as np
+import pytest
+from scipy.stats import chisquare
+
+from minigen.draws import uniforms
+from minigen.gradcheck import toy_batch
+from minigen.ladder import LADDER
+from minigen.ops import lagged, pitch_classes, time_bits
+from minigen.voices import allow_truth, draw
+
+rungs = pytest.mark.parametrize("name", LADDER)
+
+
+def draws_of(model, T, B, seed=0):
+    return {"voices": uniforms(seed, "test", 0, range(B), (T, model.config.voices)).swapaxes(0, 1)}
+
+
+def cut(batch, begin, end, past):
+    """The predictions begin..end of a batch, with the same real past."""
+    return {
+        "roll": batch["roll"][begin : past + end],
+        "start": batch["start"] + begin,
+        "mask": batch["mask"][begin:end],
+    }
+
+
+@rungs
+def test_step_is_the_forward_pass_of_loss(name):
+    """512 steps, given what was played: the same trace and the same states to 1e-5 in float32."""
+    model, T, B = LADDER[name](), 512, 2
+    params, batch = model.init(1), toy_batch(LADDER[name](), 512, 2)
+    batch["start"][...] = batch["start"][0]
+    batch["mask"][...] = True
+    _, _, whole, end = model.loss(params, batch, draws_of(model, T, B), grad=False)
+    past, state = model.config.past, model.rest(params, B)
+    state |= {"past": batch["roll"][:past] * 0, "time": batch["start"].copy()}
+    state["past"][1:] = batch["roll"][: past - 1]
+    for t in range(T):
+        heard, played = batch["roll"][past + t - 1], batch["roll"][past + t]
+        given = {"notes": whole["voices.notes"][t], "keys": played}
+        keys, trace, state = model.step(params, state, heard, given)
+        assert (keys == played).all()
+        for key in ("reader.w", "voices.p", "cells.P", "decoder.p"):
+            np.testing.assert_allclose(trace[key], whole[key][t], rtol=1e-5, atol=1e-5, err_msg=f"{key} at {t}")
+    assert set(state) == set(end)
+    for key in state:
+        np.testing.assert_allclose(state[key], end[key], rtol=1e-5, atol=1e-5, err_msg=key)
+
+
+@rungs
+def test_going_on_is_the_same_as_never_stopping(name):
+    model, T, B = LADDER[name](), 30, 3
+    params, batch, past = model.init(2, np.float64), toy_batch(LADDER[name](), 30, 3), LADDER[name].config.past
+    draws = draws_of(model, T, B)
+    _, _, whole, end = model.loss(params, batch, draws, grad=False)
+    state, parts = None, []
+    for begin, stop in ((0, 1), (1, 17), (17, 30)):
+        some = {"voices": draws["voices"][begin:stop]}
+        _, _, trace, state = model.loss(params, cut(batch, begin, stop, past), some, state, grad=False)
+        parts.append(trace["cells.P"])
+    np.testing.assert_allclose(np.concatenate(parts), whole["cells.P"], rtol=1e-12)
+    for key in end:
+        np.testing.assert_allclose(state[key], end[key], rtol=1e-12, err_msg=key)
+
+
+@rungs
+def test_padding_changes_nothing(name):
+    """What stands in the padding, and how long it is, moves neither the loss nor any gradient."""
+    model, T, B = LADDER[name](), 20, 2
+    params, batch = model.init(3, np.float64), toy_batch(LADDER[name](), 20, 2)
+    past = model.config.past
+    batch["mask"][...] = True
+    batch["mask"][12:] = False
+    draws = draws_of(model, T, B)
+    notes = {"notes": model.loss(params, batch, draws)[2]["voices.notes"]}
+    loss, grads, _, _ = model.loss(params, batch, notes)
+    other = {**batch, "roll": batch["roll"].copy()}
+    other["roll"][past + 12 :] = 1
+    short = {"notes": notes["notes"][:12]}
+    for changed, given in ((other, notes), (cut(batch, 0, 12, past), short)):
+        again, more, _, _ = model.loss(params, changed, given)
+        assert again == pytest.approx(loss, rel=1e-12)
+        np.testing.assert_allclose(more.flat, grads.flat, rtol=1e-9, atol=1e-15)
+
+
+@rungs
+def test_float32_is_float64(name):
+    model, T, B = LADDER[name](), 40, 3
+    batch, draws = toy_batch(model, T, B), draws_of(model, T, B)
+    single, double = model.init(4), model.init(4, np.float64)
+    single.flat[:] = double.flat
+    double.flat[:] = single.flat
+    loss64, grads64, trace, _ = model.loss(double, batch, draws)
+    notes = {"notes": trace["voices.notes"]}
+    loss32, grads32, trace32, state32 = model.loss(single, batch, notes)
+    assert loss32 == pytest.approx(loss64, rel=1e-5)
+    assert np.abs(grads32.flat - grads64.flat).max() <= 1e-5 * np.abs(grads64.flat).max()
+    made = [a for a in (*trace32.values(), *state32.values(), grads32.flat) if a is not None]
+    assert {a.dtype for a in made if a.dtype.kind == "f"} == {np.dtype(np.float32)}  # float64 never creeps in
+
+
+@rungs
+def test_neither_method_edits_what_it_is_given(name):
+    model, T, B = LADDER[name](), 9, 2
+    params, batch, draws = model.init(0), toy_batch(model, T, B), draws_of(model, T, B)
+    _, _, _, state = model.loss(params, batch, draws)
+    given = [params.flat, *batch.values(), *draws.values(), *state.values()]
+    before = [array.copy() for array in given]
+    first = model.loss(params, batch, draws, state)
+    x, one = batch["roll"][-1], {"voices": draws["voices"][0], "decoder": np.full((B, 88), 0.5, np.float32)}
+    model.step(params, state, x, one)
+    again = model.loss(params, batch, draws, state)
+    assert first[0] == again[0] and (first[1].flat == again[1].flat).all()
+    for array, copy in zip(given, before, strict=True):
+        assert (array == copy).all()
+
+
+@rungs
+def test_rows_do_not_hear_each_other(name):
+    model, T, B = LADDER[name](), 8, 3
+    params, batch, draws = model.init(0, np.float64), toy_batch(model, T, B), draws_of(model, T, B)
+    _, _, whole, _ = model.loss(params, batch, draws, grad=False)
+    row = {"roll": batch["roll"][:, 1:2], "start": batch["start"][1:2], "mask": batch["mask"][:, 1:2]}
+    _, _, alone, _ = model.loss(params, row, {"voices": draws["voices"][:, 1:2]}, grad=False)
+    np.testing.assert_allclose(alone["cells.P"][:, 0], whole["cells.P"][:, 1], rtol=1e-12)
+
+
+def test_what_lags_and_classes_and_bits_mean():
+    x = np.arange(10.0).reshape(10, 1, 1)  # the last 4 are inputs: 6, 7, 8, 9 predict 7, 8, 9, 10
+    assert lagged(x, 1, 4).ravel().tolist() == [6, 7, 8, 9]
+    assert lagged(x, 4, 4).ravel().tolist() == [3, 4, 5, 6]
+    keys = np.zeros((1, 88), np.uint8)
+    keys[0, [0, 39, 87]] = 1  # the lowest A, middle C, the highest C
+    assert np.flatnonzero(pitch_classes(keys)).tolist() == [0, 3]
+    bits = time_bits(np.array([5, 64]), 2, 6, np.float32)
+    assert bits[:, 0].tolist() == [[1, 0, 1, 0, 0, 0], [0, 1, 1, 0, 0, 0]]
+    assert bits[:, 1].tolist() == [[0] * 6, [1] + [0] * 5]
+
+
+@pytest.mark.parametrize("restricted", [False, True])
+def test_draw_has_the_exact_probabilities(restricted):
+    """Chi-square of 20,000 draws against softmax, and against softmax restricted and renormalised."""
+    rng = np.random.default_rng(8)
+    z, u = rng.normal(size=6) * 1.5, rng.random((20_000,), np.float32)
+    x = np.array([[[0, 1, 0, 0, 1]]], float)
+    allowed = allow_truth(x)[0, 0] if restricted else np.ones(6, bool)
+    notes = draw(np.broadcast_to(z, (20_000, 6)), u, np.broadcast_to(allowed, (20_000, 6)) if restricted else None)
+    p = np.exp(z) * allowed
+    counts = np.bincount(notes, minlength=6)
+    assert (counts[p == 0] == 0).all()
+    assert chisquare(counts[p > 0], 20_000 * p[p > 0] / p.sum()).pvalue > 1e-3
+
+
+def test_draw_at_the_edges():
+    """u = 0 and the largest float32 under 1 give the first and the last outcome that has any mass."""
+    z = np.array([[-np.inf, 0.0, 1.0, -np.inf], [-np.inf, 0.0, 1.0, -np.inf]], np.float32)
+    u = np.array([0, 1 - 2**-24], np.float32)
+    assert draw(z, u).tolist() == [1, 2]
+
+
+def test_uniforms_are_a_function_of_seed_purpose_step_and_row():
+    a = uniforms(3, "voices", 10, range(8), (5, 2))
+    assert (uniforms(3, "voices", 10, [6], (5, 2))[0] == a[6]).all()
+    assert (uniforms(3, "voices", 10, [6], (9, 2))[0, :5] == a[6]).all()
+    others = [uniforms(4, "voices", 10, [6], (5, 2)), uniforms(3, "batch", 10, [6], (5, 2))]
+    others += [uniforms(3, "voices", 11, [6], (5, 2)), uniforms(3, "voices", 10, [7], (5, 2))]
+    assert all((other[0] != a[6]).all() for other in others)
+    many = uniforms(0, "mean", 0, range(100), (1000,))
+    assert many.dtype == np.float32 and 0 <= many.min() and many.max() < 1
+    assert abs(many.mean() - 0.5) < 4 / np.sqrt(12 * many.size)
