@@ -1,0 +1,88 @@
+"""Figures about music: baselines that a model must beat, and what generated pieces are like. Knows no network."""
+
+import numpy as np
+
+from minigen.ops import pitch_classes, with_empty
+
+COPY_LAGS = (1, 4, 16)
+
+
+def cells_of(roll, keys: int, pause_cell: bool) -> np.ndarray:
+    """The cells that a loss counts: (T, 88) -> (T, K) or (T, K+1) bool, the empty step's cell last."""
+    x = pitch_classes(roll) if keys == 12 else roll
+    return (with_empty(x[:, None])[:, 0] if pause_cell else x) > 0
+
+
+def _contexts(cells, lags) -> np.ndarray:
+    """For every cell, which of the steps `lags` before it were struck: a number of len(lags) bits, (T, C)."""
+    context = np.zeros(cells.shape, np.int64)
+    for bit, lag in enumerate(lags):
+        context[lag:] += cells[:-lag].astype(np.int64) << bit
+    return context
+
+
+def baseline(train, valid, lags, keys: int = 12, pause_cell: bool = False) -> float:
+    """Nats a cell on `valid` of the chance of a cell given whether it was struck `lags` steps ago, counted on `train`.
+
+    No lags: the frequency of each class. Every count starts at half a note, so that nothing has chance 0.
+    """
+    struck, seen = 0.5, 1.0
+    for roll in train:
+        cells = cells_of(roll, keys, pause_cell)
+        context = _contexts(cells, lags)
+        table = np.arange(1 << len(lags))[:, None, None] == context
+        struck, seen = struck + (table & cells).sum(axis=1), seen + table.sum(axis=1)
+    P = struck / seen  # (contexts, C)
+    nats, count = 0.0, 0
+    for roll in valid:
+        cells = cells_of(roll, keys, pause_cell)
+        p = P[_contexts(cells, lags), np.arange(cells.shape[1])]
+        nats, count = nats - np.log(np.where(cells, p, 1 - p)).sum(), count + cells.size
+    return nats / count
+
+
+def baselines(train, valid, keys: int = 12, pause_cell: bool = False) -> dict[str, float]:
+    """Per-class frequency, a calibrated copy of each lag, and of all of them together: nats a cell on `valid`."""
+    copies = {f"copy of {lag} ago": (lag,) for lag in COPY_LAGS}
+    named = {"class frequency": (), **copies, "copies together": COPY_LAGS}
+    return {name: baseline(train, valid, lags, keys, pause_cell) for name, lags in named.items()}
+
+
+def notes_a_step(rolls) -> float:
+    """Struck keys a step, over all steps of all songs."""
+    return sum(int((roll > 0).sum()) for roll in rolls) / sum(len(roll) for roll in rolls)
+
+
+def longest_stuck(roll) -> int:
+    """The longest run of steps without two different chords; silence is no chord, and does not end a run."""
+    longest = begin = free = 0  # `free`: where the run that a new chord starts begins, after the last of the old chord
+    chord = None
+    for t, keys in enumerate(roll > 0):
+        if not keys.any():
+            continue
+        if chord is not None and keys.tobytes() != chord:
+            longest, begin = max(longest, t - begin), free
+        chord, free = keys.tobytes(), t + 1
+    return max(longest, len(roll) - begin)
+
+
+def _windows(roll, steps: int, hop: int):
+    """Windows that are not silent, as bytes, moved so that the lowest note of each is the same: keys do not matter."""
+    packed = (roll > 0).astype(np.uint8)
+    for start in range(0, len(roll) - steps + 1, hop):
+        struck = np.argwhere(packed[start : start + steps])
+        if len(struck):
+            yield (struck - [0, struck[:, 1].min()]).astype(np.int16).tobytes()
+
+
+def copied_windows(pieces, songs, bars: int = 8, steps_a_bar: int = 16) -> float:
+    """The share of the pieces' windows of `bars` bars that stand, in any transposition, at any bar of the songs."""
+    known = {w for song in songs for w in _windows(song, bars * steps_a_bar, steps_a_bar)}
+    found = [w in known for piece in pieces for w in _windows(piece, bars * steps_a_bar, steps_a_bar)]
+    return float(np.mean(found)) if found else 0.0
+
+
+def too_large(songs, voices: int, keys: int = 12) -> float:
+    """The share of struck steps with more notes than there are voices: chords that cannot be played."""
+    sizes = np.concatenate([cells_of(song, keys, False).sum(axis=1) for song in songs])
+    return float((sizes > voices).sum() / max((sizes > 0).sum(), 1))

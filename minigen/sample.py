@@ -1,0 +1,64 @@
+"""Playing a trained model: every step hears the one before it, the states are carried, nothing is ever re-read.
+
+The uniforms of step t of a piece are a function of the seed and t, so a piece is the same however it is cut up.
+"""
+
+from collections.abc import Iterator
+from itertools import count, islice
+
+import numpy as np
+
+from minigen.checkpoint import Trained
+from minigen.draws import uniforms
+from minigen.errors import MinigenError
+
+PRIMER_STEPS = 16
+BLOCK = 256  # steps whose uniforms are made at once
+
+
+def prime(trained: Trained, primer, seed: int) -> tuple[dict, np.ndarray]:
+    """Hear a primer (n, 88) of 0/1 -> the state before its last step, and that step (1, 88).
+
+    Over the primer the voices' draws are restricted to the truth and kept as their past, and the decoder hears the
+    primer's real keys: this is the forward pass of training. No primer: one empty step, before time 0.
+    """
+    model, params = trained.model, trained.params
+    if primer is None:
+        return model.rest(params, 1), np.zeros((1, 88), np.uint8)
+    steps, past = len(primer), model.config.past
+    roll = np.zeros((past + steps, 1, 88), np.uint8)
+    roll[past:, 0] = primer > 0
+    batch = {"roll": roll, "start": np.zeros(1, np.int64), "mask": np.ones((steps, 1), bool)}
+    u = uniforms(seed, "primer", 0, [0], (steps, model.uniforms["voices"])).swapaxes(0, 1)
+    _, _, _, state = model.loss(params, batch, {"voices": u}, grad=False)
+    return state, roll[-1]
+
+
+def steps_of(model, seed: int) -> Iterator[dict]:
+    """The draws of step 0, 1, 2, ... of a piece: {"voices": (1, V), "decoder": (1, 88)}."""
+    sizes = model.uniforms
+    for block in count():
+        u = uniforms(seed, "generate", block, [0], (BLOCK, sum(sizes.values())))[0]
+        for row in u:
+            parts = np.split(row, np.cumsum(list(sizes.values()))[:-1])
+            yield {name: part[None] for name, part in zip(sizes, parts, strict=True)}
+
+
+def play(trained: Trained, seed: int = 0, primer=None, temperature: float = 1.0) -> Iterator[tuple[np.ndarray, dict]]:
+    """Yield the steps after the primer, for ever: (keys (88,) of 0/1, trace of that step)."""
+    model, params = trained.model, trained.params
+    state, keys = prime(trained, primer, seed)
+    for draws in steps_of(model, seed):
+        keys, trace, state = model.step(params, state, keys, draws, temperature)
+        if not np.isfinite(trace["cells.P"]).all():
+            raise MinigenError("the weights give probabilities that are not numbers: use another checkpoint", code=3)
+        yield keys[0], trace
+
+
+def generate(trained: Trained, bars: int = 16, seed: int = 0, primer=None, temperature: float = 1.0) -> np.ndarray:
+    """A piece: the primer's steps (its first 16, if one is given), then `bars` new bars -> (T, 88) of 0/1."""
+    primer = None if primer is None else np.asarray(primer)[:PRIMER_STEPS] > 0
+    steps = bars * trained.model.config.steps_a_bar
+    music = [keys for keys, _ in islice(play(trained, seed, primer, temperature), steps)]
+    head = np.zeros((0, 88), np.uint8) if primer is None else primer.astype(np.uint8)
+    return np.concatenate([head, np.stack(music)])

@@ -1,0 +1,74 @@
+"""What a checkpoint is worth: its loss on held-out songs beside the baselines, and the figures of what it plays.
+
+    python scripts/evaluate.py samples/chorales.npz --corpus bach --check
+
+The songs must be those it was trained on: which of them were held out follows from the seed in its header.
+With --check the exit code is 1 where a baseline is not beaten, a piece gets stuck, or the notes a step are off by 30%.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from minigen import checkpoint, metrics
+from minigen.corpus import CORPORA, find_songs
+from minigen.dataset import split, trim
+from minigen.errors import MinigenError, Parser, finite, run
+from minigen.sample import generate
+from minigen.train import validate
+
+STUCK = 64  # steps without two different chords
+OFF = 0.3  # notes a step, relative to the corpus
+
+
+def main():
+    parser = Parser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("checkpoint", type=Path)
+    add("sources", nargs="*", metavar="FOLDER|FILE|SONGSET", help="the music that it was trained on")
+    add("--corpus", choices=CORPORA, help="a corpus instead of files (default: songs)")
+    add("--seeds", type=finite(1, 10**5, int), default=100, help="pieces to generate, of seeds 0, 1, ...")
+    add("--bars", type=finite(8, 10**4, int), default=16)
+    add("--check", action="store_true", help="exit 1 where a bound is missed")
+    args = parser.parse_args()
+    trained = checkpoint.load(args.checkpoint)
+    model, c = trained.model, trained.model.config
+    songs, _ = find_songs(args.sources, args.corpus, say=print)
+    held_out = trained.header.get("split")
+    if not isinstance(held_out, dict):
+        raise MinigenError(f"{args.checkpoint} does not say which songs were held out: train it again")
+    train, valid = ([trim(r, c.steps_a_bar) for r in part.rolls] for part in split(songs, **held_out))
+
+    with threadpool_limits(1):
+        found = validate(model, trained.params, valid, held_out["seed"])
+        pieces = [generate(trained, args.bars, seed) for seed in range(args.seeds)]
+    base = metrics.baselines(train, valid, c.keys, c.loss == "pause")
+    print(f"{model.name}: {len(valid)} held-out songs, {c.keys + (c.loss == 'pause')} cells a step")
+    for name, value in {model.name: found["voices"], **base}.items():
+        print(f"  {name:20} {value:.4f} nats a cell")
+    print(f"  {'octave decoder':20} {found['decoder']:.4f} nats a key")
+
+    stuck = [metrics.longest_stuck(piece) for piece in pieces]
+    made, real = metrics.notes_a_step(pieces), metrics.notes_a_step(train + valid)
+    spread = np.percentile([metrics.notes_a_step([piece]) for piece in pieces], [5, 95])
+    copied = metrics.copied_windows(pieces, train, 8, c.steps_a_bar)
+    print(f"{args.seeds} pieces of {args.bars} bars, seeds 0 to {args.seeds - 1}")
+    print(f"  longest run without two different chords: {max(stuck)} steps (median {np.median(stuck):g})")
+    print(f"  notes a step: {made:.3f} (5% to 95% of pieces: {spread[0]:.2f} to {spread[1]:.2f}), songs: {real:.3f}")
+    print(f"  8-bar windows that stand in a training song, in any transposition: {copied:.2%}")
+    failed = {
+        "a baseline is not beaten": found["voices"] >= min(base.values()),
+        f"a piece has no two different chords in {STUCK} steps": max(stuck) >= STUCK,
+        f"notes a step are off by over {OFF:.0%}": abs(made / real - 1) > OFF,
+    }
+    for sentence in (sentence for sentence, missed in failed.items() if missed):
+        print(f"missed: {sentence}")
+    return 1 if args.check and any(failed.values()) else 0
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,83 @@
+"""Play a trained model: write new music as MIDI and a picture of it.
+
+python scripts/sample.py                                        16 bars by samples/chorales.npz
+python scripts/sample.py runs/bach-final/best.npz --bars 64 --seed 7 --temperature 0.9
+python scripts/sample.py --primer my_song.mid --num-outputs 4   go on from the first bar of a song, four times
+python scripts/sample.py --info                                 what is in the checkpoint
+"""
+
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from threadpoolctl import threadpool_limits
+
+from minigen import checkpoint, metrics
+from minigen.dataset import trim
+from minigen.errors import MinigenError, Parser, finite, run
+from minigen.midi import Refused, read_midi, write_midi
+from minigen.plots import plot_roll
+from minigen.sample import PRIMER_STEPS, generate
+
+DEFAULT = Path(__file__).resolve().parents[1] / "samples" / "chorales.npz"
+
+
+def arguments():
+    parser = Parser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("checkpoint", nargs="?", type=Path, default=DEFAULT, help="default: samples/chorales.npz")
+    add("--bars", type=finite(1, 10_000, int), default=16, help="bars of new music")
+    add("--seed", type=finite(0, 2**62, int), default=0, help="another seed, another piece")
+    add("--temperature", type=finite(0.01, 100), default=1.0, help="under 1 safer, over 1 wilder")
+    add("--primer", type=Path, metavar="FILE.mid", help="go on from the first bar of this; without it, from silence")
+    add("--num-outputs", type=finite(1, 10_000, int), default=1, help="pieces, of seeds SEED, SEED+1, ...")
+    add("--bpm", type=finite(10, 1000), default=100)
+    add("--out", type=Path, default=Path("generated"), metavar="FOLDER", help="where to write")
+    add("--info", action="store_true", help="print what is in the checkpoint, and stop")
+    return parser.parse_args()
+
+
+def info(trained: checkpoint.Trained) -> None:
+    header, c = trained.header, trained.model.config
+    print(f"model     {trained.model.name} (diary {trained.model.date}), {trained.params.flat.size:,} parameters")
+    print(f"lags      {', '.join(map(str, c.lags))}; {c.voices} voices of {c.voice_hidden}; loss form: {c.loss}")
+    for name in ("data", "licence", "command"):
+        print(f"{name:9} {header.get(name, 'not stated')}")
+    print(f"training  {header.get('training', 'not stated')}")
+    for name, value in header.get("metrics", {}).items():
+        print(f"  {name:15} {value}")
+
+
+def main():
+    args = arguments()
+    trained = checkpoint.load(args.checkpoint)
+    if args.info:
+        info(trained)
+        return
+    primer = None
+    if args.primer:
+        try:
+            primer = trim(read_midi(args.primer))[:PRIMER_STEPS]
+        except Refused as reason:
+            raise MinigenError(f"{args.primer} cannot be a primer: {reason}") from reason
+    heard = 0 if primer is None else len(primer)
+    bar = trained.model.config.steps_a_bar
+    args.out.mkdir(parents=True, exist_ok=True)
+    for seed in range(args.seed, args.seed + args.num_outputs):
+        began = time.monotonic()
+        with threadpool_limits(1):  # one stream: every product is a vector times a matrix
+            roll = generate(trained, args.bars, seed, primer, args.temperature)
+        took = time.monotonic() - began
+        name = args.out / f"{args.checkpoint.stem}-{trained.model.name}-seed{seed}"
+        title = f"{args.checkpoint.stem}, {trained.model.name}, seed {seed}"
+        write_midi(f"{name}.mid", roll, bpm=args.bpm)
+        plot_roll(f"{name}.png", roll, heard, bar, title)
+        begins = f"the primer ends at step {heard} (bar {heard / bar:g})" if heard else "it starts from silence"
+        print(f"wrote {name}.mid and {name}.png: {args.bars} bars in {took:.1f} s, ", end="")
+        print(f"{metrics.notes_a_step([roll[heard:]]):.2f} notes a step; {begins}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,64 @@
+"""Figures with answers that can be worked out by hand."""
+
+import numpy as np
+import pytest
+
+from minigen.metrics import baseline, baselines, copied_windows, longest_stuck, notes_a_step, too_large
+
+
+def roll_of(*steps):
+    """A roll from a list of keys a step."""
+    roll = np.zeros((len(steps), 88), np.uint8)
+    for t, keys in enumerate(steps):
+        roll[t, list(keys)] = 1
+    return roll
+
+
+def test_class_frequency():
+    """Class 0 sounds in 1 of 4 steps: counted with half a note more, (1 + 0.5) / (4 + 1)."""
+    train, valid = roll_of([0], [], [], []), roll_of([12], [])
+    p, silent = 1.5 / 5, 0.5 / 5
+    expected = -(np.log(p) + np.log(1 - p) + 22 * np.log(1 - silent)) / 24
+    assert baseline([train], [valid], ()) == pytest.approx(expected)
+
+
+def test_a_copy_knows_what_repeats():
+    """A pattern of period 4: the copy of 4 ago is nearly sure, that of 1 ago is not, and all together are no worse."""
+    song = roll_of(*[[0], [4], [7], []] * 50)
+    found = baselines([song], [song])
+    assert found["copy of 4 ago"] < 0.02 < found["copy of 1 ago"] < found["class frequency"]
+    assert found["copies together"] < 0.02
+
+
+def test_the_pause_cell_is_one_more():
+    song = roll_of(*[[0], []] * 50)
+    assert baseline([song], [song], (), pause_cell=True) > baseline([song], [song], ())
+    assert baseline([song], [song], (1,), pause_cell=True) < 0.05
+
+
+def test_longest_stuck():
+    a, b = [0, 4], [7]
+    assert longest_stuck(roll_of(a, a, [], a, b, b)) == 4  # b's run begins after a's last strike: b b
+    assert longest_stuck(roll_of([], [], [], a)) == 4
+    assert longest_stuck(roll_of(a, [], [], b, [], [])) == 5  # from after a to the end: [] [] b [] []
+    assert longest_stuck(roll_of(*[a, b] * 40)) <= 2
+    assert longest_stuck(roll_of(*[[]] * 70)) == 70
+
+
+def test_copied_windows_in_another_key():
+    rng = np.random.default_rng(0)
+    song = (rng.random((256, 88)) < 0.03).astype(np.uint8)
+    song[:, :10] = song[:, 78:] = 0
+    assert copied_windows([np.roll(song[16:144], 5, axis=1)], [song]) == 1
+    assert copied_windows([song[8:136]], [song]) == 0  # not at a bar of the song
+    other = song[16:144].copy()
+    other[100, 40] ^= 1
+    assert copied_windows([other], [song]) == 0
+    assert copied_windows([np.zeros((128, 88))], [np.zeros((128, 88))]) == 0  # silence is nobody's
+
+
+def test_notes_a_step_and_chords_too_large():
+    songs = [roll_of([0, 1, 2], []), roll_of([5], [0, 12, 24])]
+    assert notes_a_step(songs) == 7 / 4
+    assert too_large(songs, 2) == pytest.approx(1 / 3)
+    assert too_large(songs, 2, keys=88) == pytest.approx(2 / 3)

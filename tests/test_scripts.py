@@ -1,0 +1,211 @@
+"""The scripts as a user runs them: real processes, real files, exit codes."""
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minigen
+from minigen import checkpoint
+from minigen.adam import Moments
+from minigen.ladder import LADDER
+from minigen.songset import SongSet
+
+ROOT = Path(__file__).resolve().parents[1]
+SONGS = ROOT / "samples" / "songs"
+
+
+def script(name, *args, cwd=None):
+    command = [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *map(str, args)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory):
+    """Three of minigen's songs in a folder and one below it."""
+    folder = tmp_path_factory.mktemp("music")
+    (folder / "more").mkdir()
+    for i, path in enumerate(sorted(SONGS.glob("*.mid"))[:3]):
+        shutil.copy(path, folder / ("more" if i == 2 else ".") / path.name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory):
+    """A checkpoint of weights that have learned nothing."""
+    model = LADDER["final"]()
+    path = tmp_path_factory.mktemp("fresh") / "fresh.npz"
+    params = model.init(0)
+    checkpoint.save(path, model, params, Moments.of(params.flat))
+    return path
+
+
+def small(*args):
+    return "--batch", 2, *args
+
+
+def test_resume_is_as_if_it_had_never_stopped(music, tmp_path):
+    assert script("train", music, *small("--steps", 4, "--out", tmp_path / "whole")).returncode == 0
+    assert script("train", music, *small("--steps", 2, "--out", tmp_path / "cut")).returncode == 0
+    done = script("train", "--resume", tmp_path / "cut", "--steps", 4)
+    assert done.returncode == 0, done.stderr
+    whole, cut = (checkpoint.load(tmp_path / name / "last.npz") for name in ("whole", "cut"))
+    assert (whole.params.flat == cut.params.flat).all()
+    assert (whole.moments.m == cut.moments.m).all() and (whole.moments.v == cut.moments.v).all()
+    assert whole.header["training"]["step"] == cut.header["training"]["step"] == 4
+    rows = (tmp_path / "cut" / "metrics.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["step", "2", "4"]
+
+
+def test_a_run_folder_holds_what_was_promised(music, tmp_path):
+    (music / "broken.mid").write_bytes(b"MThd")
+    done = script("train", music, *small("--steps", 2, "--model", "final", "--out", tmp_path / "run"))
+    (music / "broken.mid").unlink()
+    assert done.returncode == 0, done.stderr
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    expected = {"config.json", "metrics.csv", "last.npz", "best.npz", "loss.png", "refused.txt", "sample-000002.mid"}
+    assert names == expected
+    assert "broken.mid" in (tmp_path / "run" / "refused.txt").read_text()
+    assert re.search(r"refused .*broken\.mid: ", done.stdout)
+    assert "3 songs: 2 to train on" in done.stdout and "1 are held out" in done.stdout
+    assert minigen.read_midi(tmp_path / "run" / "sample-000002.mid").shape == (256, 88)
+    header = checkpoint.load(tmp_path / "run" / "best.npz").header
+    assert header["model"] == "final" and header["command"].startswith("python scripts/train.py")
+    assert header["metrics"]["baselines"].keys() >= {"class frequency", "copies together"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals between processes")
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stop_is_saved_and_can_be_resumed(music, tmp_path, number, code):
+    command = [sys.executable, ROOT / "scripts" / "train.py", music, "--batch", "2", "--out", tmp_path / "run"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while "to beat" not in process.stdout.readline():
+        pass
+    time.sleep(2)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    assert "--resume" in out and not err
+    step = checkpoint.load(tmp_path / "run" / "last.npz").header["training"]["step"]
+    assert step > 0
+    assert script("train", "--resume", tmp_path / "run", "--steps", step + 1).returncode == 0
+
+
+def test_training_goes_on_from_a_checkpoint(music, fresh, tmp_path):
+    done = script("train", music, *small("--init", fresh, "--steps", 1, "--rate", 1e-8, "--out", tmp_path / "run"))
+    assert done.returncode == 0, done.stderr
+    begun, gone_on = checkpoint.load(fresh), checkpoint.load(tmp_path / "run" / "last.npz")
+    assert gone_on.model.name == "final"
+    np.testing.assert_allclose(gone_on.params.flat, begun.params.flat, atol=1e-7)
+
+
+def test_a_song_set_is_music_too(tmp_path):
+    rng = np.random.default_rng(0)
+    rolls = [(rng.random((64, 88)) < 0.03).astype(np.uint8) for _ in range(3)]
+    SongSet(rolls, ["a", "b", "c"]).save(tmp_path / "songs.npz")
+    done = script("train", tmp_path / "songs.npz", *small("--steps", 1, "--out", tmp_path / "run"))
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_same_seed_gives_the_same_bytes(fresh, tmp_path):
+    def play(folder, *args):
+        done = script("sample", fresh, "--bars", 2, "--out", tmp_path / folder, *args)
+        assert done.returncode == 0, done.stderr
+        return {path.name: path.read_bytes() for path in (tmp_path / folder).iterdir()}
+
+    several, again = play("a", "--num-outputs", 3, "--seed", 4), play("b", "--num-outputs", 3, "--seed", 4)
+    assert several == again and len(several) == 6
+    alone = play("c", "--seed", 5)
+    assert alone.items() <= several.items()
+    midi = [several[name] for name in sorted(several) if name.endswith(".mid")]
+    assert len(set(midi)) == 3
+    assert play("d", "--seed", 5, "--temperature", 0.5) != alone
+    assert set(play("e", "--seed", 5)) == {"fresh-final-seed5.mid", "fresh-final-seed5.png"}
+
+
+def test_a_primer_is_kept_and_gone_on_from(fresh, tmp_path):
+    primer = sorted(SONGS.glob("*.mid"))[0]
+    done = script("sample", fresh, "--bars", 2, "--primer", primer, "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "the primer ends at step 16 (bar 1)" in done.stdout
+    roll = minigen.read_midi(tmp_path / "fresh-final-seed0.mid")
+    assert len(roll) == 48
+    assert ((roll[:16] > 0) == (minigen.read_midi(primer)[:16] > 0)).all()
+
+
+def test_in_code(fresh, tmp_path):
+    model = minigen.load(fresh)
+    roll = minigen.generate(model, bars=3, seed=1)
+    assert roll.shape == (48, 88) and set(np.unique(roll)) <= {0, 1}
+    minigen.write_midi(tmp_path / "song.mid", roll)
+    assert ((minigen.read_midi(tmp_path / "song.mid") > 0) == (roll > 0)).all()
+
+
+def test_info(fresh):
+    done = script("sample", fresh, "--info")
+    assert done.returncode == 0
+    assert "final" in done.stdout and "397,961 parameters" in done.stdout
+
+
+def test_gradcheck_prints_its_table():
+    done = script("gradcheck", "--model", "pause-loss")
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"aggregator\.Wh +\d\.\de-\d\d  ok", done.stdout)
+    assert done.stdout.rstrip().endswith("0 wrong")
+
+
+BAD = {
+    "no such folder": ("train", ["nowhere"], "nowhere"),
+    "a folder with no MIDI": ("train", ["empty"], "empty"),
+    "MIDI that is all refused": ("train", ["refused"], "bad.mid"),
+    "one song": ("train", ["one"], "second song"),
+    "a checkpoint for music": ("train", ["fresh.npz"], "song set"),
+    "no device": ("train", ["--device", "cuda"], "--device cpu"),
+    "no kernels": ("train", ["--kernels", "fast"], "--kernels reference"),
+    "a rate of NaN": ("train", ["--rate", "nan"], "--rate"),
+    "a batch of 0": ("train", ["--batch", "0"], "--batch"),
+    "half a step": ("train", ["--steps", "0.5"], "--steps"),
+    "an unknown model": ("train", ["--model", "symphony"], "--model"),
+    "an unknown flag": ("train", ["--harder"], "--harder"),
+    "no run to resume": ("train", ["--resume", "nowhere"], "nowhere"),
+    "no checkpoint to start from": ("train", ["--init", "nowhere.npz"], "nowhere.npz"),
+    "no checkpoint": ("sample", ["nowhere.npz"], "nowhere.npz"),
+    "a truncated checkpoint": ("sample", ["short.npz"], "cut short"),
+    "a song set for a checkpoint": ("sample", ["songs.npz"], "not a minigen checkpoint"),
+    "no primer": ("sample", ["fresh.npz", "--primer", "nowhere.mid"], "nowhere.mid"),
+    "a primer that is none": ("sample", ["fresh.npz", "--primer", "fresh.npz"], "fresh.npz"),
+    "no bars": ("sample", ["fresh.npz", "--bars", "0"], "--bars"),
+    "a temperature of 0": ("sample", ["fresh.npz", "--temperature", "0"], "--temperature"),
+    "an evaluation without a split": ("evaluate", ["fresh.npz"], "held out"),
+}
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory, fresh):
+    """A folder with everything that can be wrong in it."""
+    desk = tmp_path_factory.mktemp("desk")
+    for name in ("empty", "refused", "one"):
+        (desk / name).mkdir()
+    (desk / "empty" / "notes.txt").write_text("no music")
+    (desk / "refused" / "bad.mid").write_bytes(b"MThd")
+    shutil.copy(sorted(SONGS.glob("*.mid"))[0], desk / "one")
+    shutil.copy(fresh, desk / "fresh.npz")
+    (desk / "short.npz").write_bytes(fresh.read_bytes()[:1000])
+    SongSet([np.ones((16, 88), np.uint8)], ["a"]).save(desk / "songs.npz")
+    return desk
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_input_is_one_sentence_and_exit_code_2(what, desk):
+    name, args, mentioned = BAD[what]
+    done = script(name, *args, cwd=desk)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stderr.startswith("error: ") and len(done.stderr.splitlines()) == 1
+    assert mentioned in done.stderr
+    assert not (desk / "runs").exists()
