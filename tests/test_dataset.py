@@ -1,0 +1,186 @@
+"""Fragments with their real past, padding, shifts of key, whole songs, and a split by song."""
+
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minigen.dataset import Dataset, split, trim, whole_songs
+from minigen.draws import uniforms
+from minigen.errors import MinigenError
+from minigen.songset import SongSet
+
+
+def song(T: int, seed: int = 0) -> np.ndarray:
+    """A roll of T steps; a note is struck in the first bar, and no two rows are the same."""
+    rng = np.random.default_rng([seed, T])
+    roll = (rng.random((T, 88)) < 0.1).astype(np.uint8)
+    roll[:, 40:56] = (np.arange(1, T + 1)[:, None] >> np.arange(16)) & 1
+    return roll
+
+
+def padded(roll, first: int, last: int) -> np.ndarray:
+    """Rows first..last-1, zeros before the song and after it."""
+    return np.stack([roll[t] if 0 <= t < len(roll) else np.zeros(88, np.uint8) for t in range(first, last)])
+
+
+def shifted(rows, shift: int) -> np.ndarray:
+    out = np.zeros_like(rows)
+    for k in range(88):
+        if 0 <= k + shift < 88:
+            out[:, k + shift] = rows[:, k]
+    return out
+
+
+def test_trim_drops_whole_silent_bars_at_the_start_alone():
+    for silent, left in [(0, 40), (15, 40), (16, 24), (31, 24), (32, 8)]:
+        roll = np.zeros((40, 88), np.uint8)
+        roll[silent, 5] = 90
+        assert len(trim(roll)) == left and trim(roll)[silent - 40 + left, 5] == 90
+    assert len(trim(roll, steps_a_bar=12)) == 16
+    assert len(trim(np.zeros((32, 88)))) == 32
+
+
+def test_fragments_begin_every_two_bars_while_they_fit():
+    for T, starts in [
+        (16, [0]),
+        (255, [0]),
+        (256, [0]),
+        (287, [0]),
+        (288, [0, 32]),
+        (400, [0, 32, 64, 96, 128]),
+    ]:
+        data = Dataset([song(T)])
+        assert [s for _, s in data.fragments] == starts and len(data) == len(starts)
+    assert Dataset([song(288), song(16), song(320)]).fragments == [(0, 0), (0, 32), (1, 0), (2, 0), (2, 32), (2, 64)]
+    assert [s for _, s in Dataset([song(100)], steps=40, hop=16).fragments] == [0, 16, 32, 48]
+
+
+def test_a_batch_is_fragments_with_their_real_past_and_a_mask():
+    songs = [song(512, 1), song(100, 2), song(300, 3)]
+    data = Dataset(songs, past=128, key_shift=False)
+    batch = data.batch(7, "batch", 3, range(32))
+    assert (batch["roll"].shape, batch["roll"].dtype) == ((384, 32, 88), np.uint8)
+    assert (batch["start"].shape, batch["start"].dtype) == ((32,), np.int64)
+    assert (batch["mask"].shape, batch["mask"].dtype) == ((256, 32), bool)
+    u = uniforms(7, "batch", 3, range(32), (2,), np.float64)
+    seen = set()
+    for b in range(32):
+        number, s = data.fragments[int(u[b, 0] * len(data))]
+        assert batch["start"][b] == s
+        np.testing.assert_array_equal(batch["roll"][:, b], padded(songs[number], s - 128, s + 256))
+        np.testing.assert_array_equal(batch["mask"][:, b], np.arange(s, s + 256) < len(songs[number]))
+        seen.add((number, s))
+    assert {number for number, _ in seen} == {0, 1, 2} and any(0 < s < 128 for _, s in seen)
+    assert any(s >= 128 for _, s in seen)
+
+
+def test_a_fragment_and_its_past_are_moved_by_minus_6_to_plus_5_semitones():
+    roll = song(512)
+    data, plain = Dataset([roll]), Dataset([roll], key_shift=False)
+    batch, unmoved = data.batch(0, "batch", 0, range(200)), plain.batch(0, "batch", 0, range(200))
+    np.testing.assert_array_equal(batch["start"], unmoved["start"])
+    u = uniforms(0, "batch", 0, range(200), (2,), np.float64)
+    shifts = np.floor(u[:, 1] * 12).astype(int) - 6
+    assert set(shifts) == set(range(-6, 6))
+    for b, shift in enumerate(shifts):
+        np.testing.assert_array_equal(batch["roll"][:, b], shifted(unmoved["roll"][:, b], shift))
+
+
+def test_a_batch_is_a_pure_function_row_by_row():
+    data = Dataset([song(512, 1), song(400, 2)])
+    whole = data.batch(5, "batch", 9, range(8))
+    alone = data.batch(5, "batch", 9, (3,))
+    for name, axis in [("roll", 1), ("start", 0), ("mask", 1)]:
+        np.testing.assert_array_equal(alone[name], whole[name].take([3], axis))
+    for other in [(6, "batch", 9), (5, "other", 9), (5, "batch", 10)]:
+        assert (data.batch(*other, range(8))["roll"] != whole["roll"]).any()
+
+
+def test_velocities_become_ones_and_the_songs_are_not_touched():
+    roll = 90 * song(256)
+    before = roll.copy()
+    batch = Dataset([roll]).batch(0, "batch", 0, range(4))
+    assert set(np.unique(batch["roll"])) == {0, 1}
+    batch["roll"][:] = 7
+    np.testing.assert_array_equal(roll, before)
+
+
+def test_silent_bars_at_the_start_are_trimmed_so_that_time_starts_with_the_music():
+    late = np.concatenate([np.zeros((36, 88), np.uint8), song(252)])
+    batch = Dataset([late], key_shift=False).batch(0, "batch", 0, [0])
+    np.testing.assert_array_equal(batch["roll"][128:, 0], late[32:288])
+    assert batch["start"][0] == 0 and batch["mask"].all()
+
+
+def test_a_batch_of_128_takes_milliseconds():
+    data = Dataset([song(512, seed) for seed in range(10)])
+    data.batch(0, "batch", 0, range(128))
+    best = min(_seconds(lambda i=i: data.batch(0, "batch", i, range(128))) for i in range(5))
+    assert best < 0.02
+
+
+def _seconds(call) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.integers(1, 130), min_size=1, max_size=9),
+    st.integers(1, 40),
+    st.integers(1, 50),
+    st.integers(1, 4),
+)
+def test_whole_songs_count_every_step_once(lengths, past, chunk, rows):
+    songs = [song(T, i) for i, T in enumerate(lengths)]
+    found, expected_start = [], 0
+    for first, batch in whole_songs(songs, past, chunk, rows):
+        (T, B), s = batch["mask"].shape, int(batch["start"][0])
+        assert max(B - rows, T - chunk) <= 0 and batch["roll"].shape == (past + T, B, 88)
+        assert (batch["start"] == s).all() and (s == 0) == first
+        if first:
+            found += [[] for _ in range(B)]
+            pasts = np.zeros((past, B, 88), np.uint8)
+        else:
+            assert s == expected_start
+        np.testing.assert_array_equal(batch["roll"][:past], pasts)  # what the chunk before ended with
+        pasts, expected_start = batch["roll"][T:], s + T
+        for b in range(B):
+            found[b - B] += list(batch["roll"][past:, b][batch["mask"][:, b]])
+        assert not batch["roll"][past:][~batch["mask"]].any()
+    assert sorted(len(steps) for steps in found) == sorted(lengths)
+    assert sorted(np.array(steps).tobytes() for steps in found) == sorted(roll.tobytes() for roll in songs)
+
+
+def test_songs_of_similar_length_run_side_by_side():
+    lengths = [300, 16, 280, 32]
+    groups = [batch["mask"].shape for first, batch in whole_songs([song(T) for T in lengths], 128, 256, 2) if first]
+    assert groups == [(32, 2), (256, 2)]
+
+
+def test_a_split_is_by_song_and_both_sides_have_one():
+    for n, share, held_out in [(2, 0.1, 1), (10, 0.1, 1), (30, 0.1, 3), (5, 0.5, 2), (3, 0.99, 2), (3, 0.0, 1)]:
+        songs = SongSet([song(16, i) for i in range(n)], [f"{i:02}" for i in range(n)], refused=[("x", "y")])
+        train, valid = split(songs, 1, share)
+        assert len(valid) == held_out and sorted(train.names + valid.names) == songs.names
+        assert not set(train.names) & set(valid.names)
+        for part in (train, valid):
+            for roll, name in zip(part.rolls, part.names, strict=True):
+                assert roll is songs.rolls[int(name)]
+
+
+def test_a_split_follows_its_seed():
+    songs = SongSet([song(16)] * 40, [f"{i:02}" for i in range(40)], steps_a_bar=12, held=True)
+    held_out = [tuple(split(songs, seed)[1].names) for seed in range(20)]
+    assert held_out[3] == tuple(split(songs, 3)[1].names) and len(set(held_out)) > 15
+    assert len({name for names in held_out for name in names}) > 25
+    assert all((part.steps_a_bar, part.held) == (12, True) for part in split(songs, 0))
+
+
+def test_one_song_cannot_be_split():
+    with pytest.raises(MinigenError, match="add at least a second song"):
+        split(SongSet([song(16)], ["a"]), 0)
