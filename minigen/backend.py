@@ -7,6 +7,7 @@ added.
 
 import functools
 import importlib.util
+import os
 import sys
 
 import numpy as np
@@ -37,15 +38,30 @@ def replaceable(function):
     return call
 
 
-def use_kernels(choice: str) -> str:
-    """Choose `reference`, `fast` or `auto` for the whole process; returns the words to show.
+def use_kernels(choice: str, threads: int | None = None, say=lambda words: None) -> str:
+    """Choose `reference`, `fast` or `auto`, and how many threads, for the whole process; returns the words to show.
 
-    Raises MinigenError where `fast` is asked for and there is none.
+    The fast kernels split the batch over the threads and give each its own products, so BLAS gets one; the reference
+    leaves the threads to BLAS. `say` is told before the kernels are loaded, since the first time they are compiled.
+    Raises MinigenError where `fast` is asked for and Numba is not there.
     """
+    from threadpoolctl import threadpool_limits
+
+    threads = threads or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
     _fast.clear()
+    if choice != "reference" and importlib.util.find_spec("numba") is not None:
+        say("loading the kernels (compiled the first time, in about a minute)")
+        from minigen import kernels
+
+        kernels.use_threads(threads)
+        kernels.warm_up()
+        _fast.update(kernels.KERNELS)
+        threadpool_limits(1)
+        return f"fast (Numba, threads: {threads})"
     if choice == "fast":
-        raise MinigenError("there are no fast kernels yet: use --kernels reference or auto")
-    return "reference" if choice == "reference" else "reference (there are no fast kernels yet)"
+        raise MinigenError("the fast kernels need Numba: pip install numba, or use --kernels reference")
+    threadpool_limits(threads)
+    return f"reference (BLAS threads: {threads})"
 
 
 def use_device(choice: str):

@@ -70,7 +70,7 @@ CORPORA = ("songs", "bach")
 
 
 def find_songs(sources, corpus: str | None, max_tracks=None, max_tempos=None, say=None) -> tuple[SongSet, str]:
-    """The songs of the files and folders named, or of a corpus (minigen's own songs if neither), and a name for them."""
+    """The songs of the files named, or of a corpus (minigen's own songs if neither), and a name for them."""
     if not sources and corpus == "bach":
         return bach_chorales(say), "bach"
     name = Path(sources[0]).resolve().stem if sources else "songs"

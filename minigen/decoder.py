@@ -6,7 +6,7 @@ Only keys whose class is on can sound, in sampling and in the loss, so a mistake
 Each allowed key is drawn on its own; a class that is on and got no key takes its likeliest octave.
 """
 
-from minigen.backend import array_module
+from minigen.backend import array_module, replaceable
 from minigen.linear import linear_backward, linear_forward, sigmoid
 from minigen.lstm import lstm_backward, lstm_forward
 from minigen.ops import counted, join, of_class, pitch_classes
@@ -36,6 +36,7 @@ def decoder_backward(dz, cache):
     return {"octave": doctave, "keys": dkeys}
 
 
+@replaceable
 def octave_loss_forward(z, keys, classes, mask):
     """`sum over allowed keys of softplus(z) - x z, / (counted steps * 88)`.
 
@@ -49,6 +50,7 @@ def octave_loss_forward(z, keys, classes, mask):
     return ((softplus - keys * z) * allowed).sum() / cells, (z, keys, allowed, cells)
 
 
+@replaceable
 def octave_loss_backward(cache):
     """-> dz (T, B, 88)."""
     z, keys, allowed, cells = cache

@@ -9,13 +9,14 @@ gradient flows through a draw. While generating nothing is restricted. All steps
 voice v-1 has drawn for every step by then.
 """
 
-from minigen.backend import array_module
+from minigen.backend import array_module, replaceable
 from minigen.linear import linear_backward, linear_forward, softmax_backward, softmax_forward
 from minigen.lstm import lstm_backward, lstm_forward
 from minigen.ops import join, one_hot
 from minigen.params import linear_shapes, lstm_shapes
 
 
+@replaceable
 def draw(z, u, allowed=None):
     """One outcome of softmax(z), restricted to `allowed` and renormalised, by inverse CDF in outcome order.
 

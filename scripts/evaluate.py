@@ -12,9 +12,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from minigen import checkpoint, metrics
+from minigen.backend import use_kernels
 from minigen.corpus import CORPORA, find_songs
 from minigen.dataset import split, trim
 from minigen.errors import MinigenError, Parser, finite, run
@@ -43,9 +43,9 @@ def main():
         raise MinigenError(f"{args.checkpoint} does not say which songs were held out: train it again")
     train, valid = ([trim(r, c.steps_a_bar) for r in part.rolls] for part in split(songs, **held_out))
 
-    with threadpool_limits(1):
-        found = validate(model, trained.params, valid, held_out["seed"])
-        pieces = [generate(trained, args.bars, seed) for seed in range(args.seeds)]
+    use_kernels("reference", threads=1)
+    found = validate(model, trained.params, valid, held_out["seed"])
+    pieces = [generate(trained, args.bars, seed) for seed in range(args.seeds)]
     base = metrics.baselines(train, valid, c.keys, c.loss == "pause")
     print(f"{model.name}: {len(valid)} held-out songs, {c.keys + (c.loss == 'pause')} cells a step")
     for name, value in {model.name: found["voices"], **base}.items():

@@ -16,7 +16,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from minigen import checkpoint, metrics, sample
@@ -45,7 +44,7 @@ def arguments():
     add = parser.add_argument
     add("sources", nargs="*", metavar="FOLDER|FILE|SONGSET", help="MIDI, or song sets (.npz)")
     add("--corpus", choices=CORPORA, help="a corpus instead of files (default: songs)")
-    add("--model", choices=list(LADDER), default="pause-loss")
+    add("--model", choices=list(LADDER), help="default: final")
     add("--steps", type=finite(1, 1e9, int), help="stop after this many steps in all")
     add("--minutes", type=finite(0.001, 1e6), help="stop after this long, counted from the first step")
     add("--batch", type=finite(1, 4096, int), default=64, help="fragments a step")
@@ -53,6 +52,7 @@ def arguments():
     add("--seed", type=finite(0, 2**63 - 1, int), default=0)
     add("--device", choices=["auto", "cpu", "cuda"], default="auto")
     add("--kernels", choices=["reference", "fast", "auto"], default="auto")
+    add("--threads", type=finite(1, 4096, int), help="default: one a core")
     add("--valid", type=finite(0.001, 0.9), default=0.1, help="share of the songs held out")
     add("--max-tracks", type=finite(1, 10**4, int), help="refuse files with more tracks that have notes")
     add("--max-tempos", type=finite(0, 10**6, int), help="refuse files with more tempo changes")
@@ -74,14 +74,14 @@ def arguments():
 
 
 def start(args, xp):
-    """The model, and a run at its beginning or where it stopped."""
+    """The model, a run at its beginning or where it stopped, and what music a resumed run was trained on."""
     if args.resume or args.init:
         trained = checkpoint.load(args.resume / "last.npz" if args.resume else args.init)
         model, params = trained.model, trained.params
-        if args.init and model.name != args.model and args.model != "pause-loss":
-            raise MinigenError(f"{args.init} is a {model.name} and --model says {args.model}: leave --model out")
+        if args.init and args.model not in (None, model.name):
+            raise MinigenError(f"{args.init} is a {model.name} and not a {args.model}: leave out --model")
     else:
-        trained, model = None, rung(args.model)
+        model = rung(args.model or "final")
         params = model.init(args.seed)
     params = params.with_flat(xp.asarray(params.flat))
     state = Run(params, Moments.of(params.flat), args.rate)
@@ -92,7 +92,8 @@ def start(args, xp):
         with open(args.resume / "metrics.csv", newline="") as file:
             state.rows = [{k: json.loads(v) for k, v in row.items()} for row in csv.DictReader(file)]
         state.rows = [row for row in state.rows if row["step"] <= state.step]
-    return model, state
+        return model, state, trained.header["data"]
+    return model, state, None
 
 
 class Folder:
@@ -193,9 +194,9 @@ def tell(songs, train, valid, data: Dataset, c, path: Path) -> None:
 def main():
     args = arguments()
     xp, device = use_device(args.device)
-    kernels = use_kernels(args.kernels)
+    kernels = use_kernels(args.kernels, args.threads, print)
     songs, name = find_songs(args.sources, args.corpus, args.max_tracks, args.max_tempos, say=print)
-    model, state = start(args, xp)
+    model, state, before = start(args, xp)
     c = model.config
     if (songs.steps_a_bar, songs.held) != (c.steps_a_bar, c.held):
         raise MinigenError(f"these songs have another grid than {model.name} was made for: convert them first")
@@ -203,6 +204,9 @@ def main():
     data = Dataset(train.rolls, c.past, c.fragment, c.hop, c.key_shift, c.steps_a_bar)
     valid_rolls = [trim(roll, c.steps_a_bar) for roll in valid.rolls]
 
+    music = f"{name}: {len(train)} songs to train on, {len(valid)} held out, {len(data)} fragments"
+    if before not in (None, music):
+        raise MinigenError(f"the music of this run was {before!r} and is now {music!r}: use --init to go on with other")
     path = run_folder(args, f"{name}-{model.name}")
     path.mkdir(parents=True, exist_ok=True)
     if not args.resume:
@@ -213,13 +217,12 @@ def main():
     baselines = metrics.baselines(data.rolls, valid_rolls, c.keys, c.loss == "pause")
     print("held-out nats a cell to beat: " + ", ".join(f"{name} {value:.4f}" for name, value in baselines.items()))
     about = {
-        "data": f"{name}: {len(train)} songs to train on, {len(valid)} held out",
+        "data": music,
         "split": {"seed": args.seed, "valid": args.valid},
         "licence": LICENCES.get(name, "that of the music it was trained on"),
         "command": " ".join(["python", "scripts/train.py", *sys.argv[1:]]),
     }
-    with threadpool_limits(1):  # these products are small: a second thread costs more in waiting than it brings
-        code = loop(args, model, state, Folder(path, model, state, about, baselines), data, valid_rolls)
+    code = loop(args, model, state, Folder(path, model, state, about, baselines), data, valid_rolls)
     print(f"best held-out loss {state.best:.4f} at step {state.best_step}; the run is in {path}")
     print(f"hear it: python scripts/sample.py {path / 'best.npz'}")
     return code

@@ -73,7 +73,7 @@ def test_two_outputs_and_a_gradient_left_out():
         return (x * y, x.sum(axis=1)), (x, y)
 
     def backward(dout, cache):
-        (da, db), (x, y) = dout, cache
+        (da, db), (_, y) = dout, cache
         return da * y + db[:, None], None
 
     rows = check(forward, backward, inputs)

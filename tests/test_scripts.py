@@ -167,7 +167,7 @@ BAD = {
     "one song": ("train", ["one"], "second song"),
     "a checkpoint for music": ("train", ["fresh.npz"], "song set"),
     "no device": ("train", ["--device", "cuda"], "--device cpu"),
-    "no kernels": ("train", ["--kernels", "fast"], "--kernels reference"),
+    "more threads than cores": ("train", ["--threads", "4000"], "threads"),
     "a rate of NaN": ("train", ["--rate", "nan"], "--rate"),
     "a batch of 0": ("train", ["--batch", "0"], "--batch"),
     "half a step": ("train", ["--steps", "0.5"], "--steps"),

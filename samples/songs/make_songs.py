@@ -159,12 +159,14 @@ def build(tune: Tune, patterns: dict[str, str]) -> tuple[dict, int]:
 
 def write(tune: Tune, hands: dict, path: Path) -> None:
     """A type 1 file: a track with tempo, metre and key, then a track a hand."""
-    head = mido.MidiTrack([
-        mido.MetaMessage("track_name", name=tune.name),
-        mido.MetaMessage("time_signature", numerator=int(tune.metre[0]), denominator=int(tune.metre[2])),
-        mido.MetaMessage("key_signature", key=tune.key),
-        mido.MetaMessage("set_tempo", tempo=mido.bpm2tempo(tune.bpm)),
-    ])
+    head = mido.MidiTrack(
+        [
+            mido.MetaMessage("track_name", name=tune.name),
+            mido.MetaMessage("time_signature", numerator=int(tune.metre[0]), denominator=int(tune.metre[2])),
+            mido.MetaMessage("key_signature", key=tune.key),
+            mido.MetaMessage("set_tempo", tempo=mido.bpm2tempo(tune.bpm)),
+        ]
+    )
     file = mido.MidiFile(type=1, ticks_per_beat=4 * TICKS, tracks=[head])
     for hand, (channel, velocity) in HANDS.items():
         events = {(start, "note_on", n) for start, _, notes in hands[hand] for n in notes}

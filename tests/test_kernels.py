@@ -1,0 +1,185 @@
+"""Every fast kernel is a translation: held to the reference code in float64 and float32, forward and backward."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from minigen import adam, backend, decoder, linear, lstm, union, voices
+from minigen.gradcheck import toy_batch
+from minigen.kernels import KERNELS, use_threads
+from minigen.ladder import LADDER
+
+BOUND = {np.float64: 1e-12, np.float32: 1e-5}
+MODULES = (linear, lstm, voices, union, decoder, adam)
+REFERENCE = {name: getattr(module, name).reference for name in KERNELS for module in MODULES if hasattr(module, name)}
+SIZES = [(1, 1, 1), (1, 5, 37), (9, 1, 37), (9, 3, 1), (40, 5, 8), (30, 7, 37)]  # T, B, H
+
+
+def close(ours, theirs, dtype, factor=1):
+    if isinstance(theirs, tuple):
+        for a, b in zip(ours, theirs, strict=True):
+            close(a, b, dtype, factor)
+    elif theirs is None:
+        assert ours is None
+    else:
+        assert np.shape(ours) == np.shape(theirs) and np.result_type(ours) == np.result_type(theirs)
+        assert np.abs(ours - theirs).max() <= factor * BOUND[dtype] * np.abs(theirs).max()
+
+
+def strided(array):
+    """The same numbers, not side by side in memory."""
+    twice = np.zeros((*array.shape[:-1], 2 * array.shape[-1]), array.dtype)
+    twice[..., ::2] = array
+    return twice[..., ::2]
+
+
+def hold(names, arrays, dtype, backward, forward_out=lambda out: out):
+    """Forward, then backward twice: kernels against reference, inputs strided and left as they were."""
+    forward_name, backward_name = names
+    arrays = [strided(a.astype(dtype)) if a.dtype == np.float64 and a.ndim else a for a in arrays]
+    before = [np.copy(a) for a in arrays]
+    ours, our_cache = KERNELS[forward_name](*arrays)
+    theirs, their_cache = REFERENCE[forward_name](*arrays)
+    close(forward_out(ours), forward_out(theirs), dtype)
+    expected = backward(REFERENCE[backward_name], theirs, their_cache)
+    for _ in range(2):
+        close(backward(KERNELS[backward_name], theirs, our_cache), expected, dtype)
+    for a, b in zip(arrays, before, strict=True):
+        assert np.array_equal(a, b)
+
+
+def test_every_kernel_has_a_reference():
+    assert REFERENCE.keys() == KERNELS.keys()
+
+
+@pytest.mark.parametrize("dtype", BOUND)
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("T, B, H", SIZES)
+def test_lstm(dtype, threads, T, B, H):
+    rng, I = np.random.default_rng(T + B + H), 6
+    use_threads(min(threads, 2))
+    shapes = [(T, B, I), (B, H), (B, H), (I, 4 * H), (H, 4 * H), (4 * H,)]
+    arrays = [rng.normal(size=shape) * 0.5 for shape in shapes]
+    dh, dc = strided(rng.normal(size=(T, B, H)).astype(dtype)), rng.normal(size=(B, H)).astype(dtype)
+    names = ("lstm_forward", "lstm_backward")
+    hold(names, arrays, dtype, lambda f, out, cache: f(dh, dc, cache))
+    hold(names, arrays, dtype, lambda f, out, cache: f(dh, None, cache, False))
+
+
+def outcomes(rng, *shape):
+    return linear.softmax_forward.reference(rng.normal(size=shape) * 2)[0]
+
+
+@pytest.mark.parametrize("dtype", BOUND)
+@pytest.mark.parametrize("T, B", [(1, 1), (7, 3), (40, 5)])
+class TestPointwise:
+    def test_softmax(self, dtype, T, B):
+        rng = np.random.default_rng(1)
+        dp = rng.normal(size=(T, B, 13)).astype(dtype)
+        z = rng.normal(size=(T, B, 13)) * 5
+        hold(("softmax_forward", "softmax_backward"), [z], dtype, lambda f, out, cache: f(dp, cache))
+
+    @pytest.mark.parametrize("pause_cell", [False, True])
+    @pytest.mark.parametrize("stop_gradient", [False, True])
+    def test_union(self, dtype, T, B, pause_cell, stop_gradient):
+        rng = np.random.default_rng(2)
+        p = outcomes(rng, 5, T, B, 13)
+        p[1, 0, 0] = np.eye(13)[3]  # a voice that is sure: no division may follow
+        dcells = rng.normal(size=(T, B, 12 + pause_cell)).astype(dtype)
+        names = ("union_forward", "union_backward")
+        hold(names, [p, np.array(pause_cell)[()]], dtype, lambda f, out, cache: f(dcells, cache, stop_gradient))
+
+    def test_cross_entropy(self, dtype, T, B):
+        rng = np.random.default_rng(3)
+        P = rng.uniform(-0.1, 1.1, (T, B, 13)).clip(0, 1)
+        x, mask = (rng.random((T, B, 13)) < 0.2).astype(float), rng.random((T, B)) < 0.8
+        hold(("cross_entropy_forward", "cross_entropy_backward"), [P, x, mask], dtype, lambda f, out, cache: f(cache))
+
+    def test_octave_loss(self, dtype, T, B):
+        rng = np.random.default_rng(4)
+        z, mask = rng.normal(size=(T, B, 88)) * 10, rng.random((T, B)) < 0.8
+        keys = (rng.random((T, B, 88)) < 0.05).astype(float)
+        arrays = [z, keys, decoder.pitch_classes(keys), mask]
+        hold(("octave_loss_forward", "octave_loss_backward"), arrays, dtype, lambda f, out, cache: f(cache))
+
+    def test_adam(self, dtype, T, B):
+        rng = np.random.default_rng(5)
+        flat, moments = rng.normal(size=T * B).astype(dtype), [None, None]
+        for n in range(5):
+            grad = (rng.normal(size=T * B) * 2).astype(dtype)
+            for k, function in enumerate((KERNELS["adam"], REFERENCE["adam"])):
+                given = moments[k] or adam.Moments.of(flat)
+                before = given.m.copy(), flat.copy()
+                moments[k] = function(flat, grad, given, 0.01)
+                assert (given.m == before[0]).all() and (flat == before[1]).all()
+            close(moments[0][0], moments[1][0], dtype)
+            assert moments[0][1].step == n + 1
+            moments = [state for _, state in moments]
+
+    def test_draw(self, dtype, T, B):
+        """Given the same uniforms: no draw differs in float64; in float32 a uniform within rounding of a step may."""
+        rng = np.random.default_rng(6)
+        z = strided((rng.normal(size=(T, B, 13)) * 3).astype(dtype))
+        u = strided(rng.random((T, B)).astype(dtype))
+        allowed = voices.allow_truth((rng.random((T, B, 12)) < 0.3).astype(float))
+        for some in (None, allowed):
+            ours, theirs = KERNELS["draw"](z, u, some), REFERENCE["draw"](z, u, some)
+            assert (ours == theirs).all()
+
+
+def test_share_of_draws_that_differ():
+    """200,000 draws in float32 with the same uniforms: under 1 in 10,000 is another outcome."""
+    rng = np.random.default_rng(7)
+    z, u = rng.normal(size=(200_000, 13)).astype(np.float32) * 3, rng.random(200_000, np.float32)
+    differ = (KERNELS["draw"](z, u) != REFERENCE["draw"](z, u)).mean()
+    assert differ < 1e-4
+
+
+@pytest.fixture
+def fast():
+    yield backend.use_kernels("fast", 2)
+    backend.use_kernels("reference", 1)
+
+
+@pytest.mark.parametrize("name", LADDER)
+def test_a_model_whole(name, fast):
+    """Loss, gradients, trace and state given the notes; and the notes drawn are the same."""
+    model, T, B = LADDER[name](), 50, 3
+    params, batch = model.init(1), toy_batch(model, T, B)
+    u = np.random.default_rng(8).random((T, B, model.config.voices), np.float32)
+    loss, grads, trace, state = model.loss(params, batch, {"voices": u})
+    backend.use_kernels("reference", 1)
+    again, expected, plain, plain_state = model.loss(params, batch, {"notes": trace["voices.notes"]})
+    assert loss == pytest.approx(again, rel=1e-5)
+    for key in expected:
+        close(grads[key], expected[key], np.float32)
+    for key in ("reader.w", "voices.p", "cells.P", "decoder.p"):
+        close(trace[key], plain[key], np.float32)
+    for key in state:
+        close(state[key], plain_state[key], np.float32)
+    drawn = model.loss(params, batch, {"voices": u}, grad=False)[2]["voices.notes"]
+    assert (drawn == trace["voices.notes"]).mean() > 0.999
+
+
+def test_the_same_threads_give_the_same_bits(fast):
+    """And any other number of threads gives the same to 1e-6 of the largest gradient."""
+    model, T, B = LADDER["final"](), 30, 5
+    params, batch = model.init(1), toy_batch(model, T, B)
+    notes = {"notes": np.random.default_rng(9).integers(0, 13, (T, B, 5))}
+    found = {}
+    for threads in (1, 2, 2):
+        use_threads(threads)
+        grads = model.loss(params, batch, notes)[1].flat
+        if threads in found:
+            assert (grads == found[threads]).all()
+        found[threads] = grads
+    assert np.abs(found[1] - found[2]).max() <= 1e-6 * np.abs(found[1]).max()
+
+
+def test_importing_minigen_is_light():
+    """No numba, scipy or matplotlib until something is done that needs them."""
+    program = "import sys, minigen; print([m for m in ('numba', 'scipy', 'matplotlib', 'mido') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
