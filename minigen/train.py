@@ -77,8 +77,8 @@ def validate(model, params: Params, songs: list, seed: int) -> dict:
 
 
 def judge(run: Run, valid_loss: float, patience: int) -> str:
-    """What a validation means: "best" so far, "lowered" (no best in `patience` steps: the rate falls), "over" (it
-    cannot fall any further), or "" (wait)."""
+    """What a validation means: "best" so far, "lowered" (no best in `patience` steps: the rate falls, and the
+    caller goes back to the best weights), "over" (it cannot fall any further), or "" (wait)."""
     if valid_loss < run.best:
         run.best, run.best_step = valid_loss, run.step
         return "best"

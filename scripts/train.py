@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from minigen import checkpoint, metrics, sample
 from minigen.adam import Moments
-from minigen.backend import use_device, use_kernels
+from minigen.backend import array_module, use_device, use_kernels
 from minigen.corpus import CORPORA, find_songs
 from minigen.dataset import Dataset, split, trim
 from minigen.errors import MinigenError, Parser, Stop, finite, run
@@ -107,6 +107,12 @@ class Folder:
         about = self.about | {"metrics": row | {"baselines": self.baselines}, "training": self.state.counters()}
         checkpoint.save(self.path / name, self.model, self.state.params, self.state.moments, **about)
 
+    def back_to_best(self) -> None:
+        """A lower rate goes on from the best weights and their moments: what came after them was not learning."""
+        best, xp = checkpoint.load(self.path / "best.npz"), array_module(self.state.params.flat)
+        self.state.params = best.params.with_flat(xp.asarray(best.params.flat))
+        self.state.moments = Moments(xp.asarray(best.moments.m), xp.asarray(best.moments.v), best.moments.step)
+
     def report(self) -> None:
         rows = self.state.rows
         with open(self.path / "metrics.csv", "w", newline="") as file:
@@ -155,6 +161,8 @@ def loop(args, model, state: Run, folder: Folder, data: Dataset, valid: list) ->
         )
         if verdict == "best":
             folder.save("best.npz")
+        elif verdict == "lowered":
+            folder.back_to_best()
         folder.save("last.npz")
         folder.report()
         if state.step % (10 * EVERY) == 0 or ended:

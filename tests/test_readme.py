@@ -1,0 +1,63 @@
+"""What the README says is so: its code runs, its commands exist, its tree is the tree, its counts are the counts."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_mutants import MUTANTS
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", README, re.S))
+def test_python_blocks_run(block, tmp_path):
+    (tmp_path / "samples").mkdir()
+    shutil.copy(ROOT / "samples" / "chorales.npz", tmp_path / "samples")
+    done = subprocess.run(
+        [sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, env=_with_minigen()
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def _with_minigen():
+    import os
+
+    return os.environ | {"PYTHONPATH": str(ROOT)}
+
+
+def test_every_flag_shown_exists():
+    lines = re.findall(r"python (scripts/\w+\.py)([^#\n&]*)", README)
+    assert len(lines) > 8
+    for script in {script for script, _ in lines}:
+        done = subprocess.run([sys.executable, str(ROOT / script), "--help"], capture_output=True, text=True)
+        assert done.returncode == 0
+        flags = {flag for name, rest in lines if name == script for flag in re.findall(r"--[\w-]+", rest)}
+        assert flags <= set(re.findall(r"--[\w-]+", done.stdout)), script
+
+
+def test_every_file_is_in_the_tree():
+    tree = README[README.index("## How to read it") : README.index("Imports run one way")]
+    for path in [*(ROOT / "minigen").glob("*.py"), *(ROOT / "scripts").glob("*.py")]:
+        assert path.name in tree, path.name
+    for name in re.findall(r"\b\w+\.py\b", tree):
+        assert list(ROOT.glob(f"*/{name}")) or list(ROOT.glob(f"*/*/{name}")), name
+
+
+def test_the_two_commands():
+    """The lines that continuous integration runs, word for word."""
+    commands = re.findall(r"^pip install -e .*$", README, re.M)
+    assert commands == [
+        'pip install -e ".[corpus]" && python scripts/sample.py && python scripts/train.py --corpus bach --minutes 3',
+        'pip install -e ".[test]" && pytest',
+    ]
+
+
+def test_counts():
+    faults = sum(len(some) for some in MUTANTS.values())
+    assert f"{faults} single-line faults" in README
+    songs = len(list((ROOT / "samples" / "songs").glob("*.mid")))
+    assert f"own {songs} songs" in README and f"{songs} tunes" in README
