@@ -3,13 +3,12 @@
 Compiled by Numba when first called, once for each machine, and kept beside the sources in __pycache__.
 """
 
-import numba
 import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401  np.dot in compiled code calls it: loaded here, so that limits reach it
 
 from minigen.adam import Moments
-from minigen.errors import MinigenError
 from minigen.kernels import lstm, pointwise
+from minigen.kernels.threads import use_threads  # noqa: F401  part of what this package offers
 
 NAMES = {
     lstm: ["lstm_forward", "lstm_backward"],
@@ -27,13 +26,6 @@ NAMES = {
     ],
 }
 KERNELS = {name: getattr(module, name) for module, names in NAMES.items() for name in names}
-
-
-def use_threads(threads: int) -> None:
-    """How many cores the kernels split their work over. Raises MinigenError for more than Numba was started with."""
-    if threads > numba.config.NUMBA_NUM_THREADS:
-        raise MinigenError(f"{threads} threads were asked for, of {numba.config.NUMBA_NUM_THREADS} cores: ask for less")
-    numba.set_num_threads(threads)
 
 
 def warm_up() -> None:

@@ -9,9 +9,10 @@ What makes it fast, in the order of what it brings:
 """
 
 import numpy as np
-from numba import get_num_threads, njit, prange
+from numba import njit, prange
 
 from minigen.kernels.activations import sigmoid, tanh
+from minigen.kernels.threads import share
 
 FAST = {"contract", "nnan", "ninf", "nsz", "arcp"}
 ROWS = 1024  # rows of a product: about what stays in a core's cache with its result
@@ -101,14 +102,14 @@ def _backward(dh, dh_next, dc_next, x, h, c, gates, WxT, WhT, dx, dW, db, bounds
         dh_next[low : low + rows] = dh_t
 
 
-def _slices(B: int) -> np.ndarray:
+def _slices(T: int, B: int, H: int) -> np.ndarray:
     """Where each core's rows begin: one slice a core, or one row a slice where there are fewer rows than cores."""
-    return np.linspace(0, B, min(B, get_num_threads()) + 1).astype(np.int64)
+    return np.linspace(0, B, min(B, share(T * B * H if B > 1 else 0)) + 1).astype(np.int64)
 
 
 def lstm_forward(x, h0, c0, Wx, Wh, b):
     (T, B, _), H = x.shape, Wh.shape[0]
-    x, dtype, bounds = np.ascontiguousarray(x, Wh.dtype), Wh.dtype, _slices(B)
+    x, dtype, bounds = np.ascontiguousarray(x, Wh.dtype), Wh.dtype, _slices(T, B, H)
     h, c = np.empty((T + 1, B, H), dtype), np.empty((T + 1, B, H), dtype)
     gates = np.empty((T, B, 4 * H), dtype)
     h[0], c[0] = h0, c0
@@ -119,7 +120,8 @@ def lstm_forward(x, h0, c0, Wx, Wh, b):
 
 def lstm_backward(dh, dc_last, cache, need_dx=True):
     x, h, c, gates, Wx, Wh = cache
-    (_, B, I), H, dtype, bounds = x.shape, Wh.shape[0], Wh.dtype, _slices(x.shape[1])
+    (T, B, I), H, dtype = x.shape, Wh.shape[0], Wh.dtype
+    bounds = _slices(T, B, H)
     dh_next = np.zeros((B, H), dtype)
     dc_next = np.zeros((B, H), dtype) if dc_last is None else dc_last.astype(dtype)
     dx = np.empty(x.shape if need_dx else (0, B, I), dtype)

@@ -15,6 +15,7 @@ from numba import njit, prange
 
 from minigen.adam import BETA1, BETA2, EPSILON, Moments
 from minigen.kernels.activations import sigmoid
+from minigen.kernels.threads import share
 from minigen.ops import counted
 from minigen.union import CLIP
 
@@ -39,6 +40,7 @@ def _softmax(z, p):
 
 def softmax_forward(z):
     p = np.empty_like(z)
+    share(z.size)
     _softmax(z.reshape(-1, z.shape[-1]), p.reshape(-1, z.shape[-1]))
     return p, p
 
@@ -56,6 +58,7 @@ def _softmax_backward(dp, p, dz):
 
 def softmax_backward(dp, cache):
     p, dz, C = cache, np.empty_like(cache), cache.shape[-1]
+    share(p.size)
     _softmax_backward(np.ascontiguousarray(dp).reshape(-1, C), p.reshape(-1, C), dz.reshape(-1, C))
     return dz
 
@@ -86,6 +89,7 @@ def draw(z, u, allowed=None):
     allowed = np.ones((1, C), bool) if allowed is None else np.ascontiguousarray(allowed).reshape(-1, C)
     notes = np.empty(u.shape, np.int64)
     flat_u = np.ascontiguousarray(u, z.dtype).reshape(-1)
+    share(z.size)
     _draw(np.ascontiguousarray(z).reshape(-1, C), flat_u, allowed, notes.reshape(-1))
     return notes
 
@@ -114,6 +118,7 @@ def union_forward(p, pause_cell: bool, held=None):
     assert held is None, "held factors are for checks: use --kernels reference"
     cells = np.empty((T, B, C - 1 + pause_cell), p.dtype)
     factors = np.empty((V, T, B, C - 1), p.dtype)
+    share(p.size)
     _union(p.reshape(V, T * B, C), cells.reshape(T * B, -1), factors.reshape(V, T * B, C - 1))
     return cells, (p, factors)
 
@@ -157,6 +162,7 @@ def union_backward(dcells, cache, stop_gradient: bool):
     V, T, B, C = p.shape
     dp = np.empty_like(p)
     views = p.reshape(V, T * B, C), factors.reshape(V, T * B, C - 1)
+    share(p.size)
     _union_backward(np.ascontiguousarray(dcells).reshape(T * B, -1), *views, stop_gradient, dp.reshape(V, T * B, C))
     return dp
 
@@ -177,6 +183,7 @@ def cross_entropy_forward(P, x, mask):
     C = P.shape[-1]
     nats = np.empty(mask.size, P.dtype)
     clip = P.dtype.type(CLIP)
+    share(P.size)
     _cross_entropy(P.reshape(-1, C), np.ascontiguousarray(x).reshape(-1, C), mask.reshape(-1), nats, clip)
     cells = counted(mask) * C
     return nats.sum() / cells, (P, x, mask, cells)
@@ -198,6 +205,7 @@ def cross_entropy_backward(cache):
     C, real = P.shape[-1], P.dtype.type
     dP = np.empty_like(P)
     flat_x = np.ascontiguousarray(x).reshape(-1, C)
+    share(P.size)
     _cross_entropy_backward(P.reshape(-1, C), flat_x, mask.reshape(-1), real(1 / cells), real(CLIP), dP.reshape(-1, C))
     return dP
 
@@ -215,6 +223,7 @@ def _octave_loss(z, keys, classes, mask, nats):
 def octave_loss_forward(z, keys, classes, mask):
     nats = np.empty(mask.size, z.dtype)
     rows = [np.ascontiguousarray(array).reshape(mask.size, -1) for array in (z, keys, classes)]
+    share(z.size)
     _octave_loss(*rows, mask.reshape(-1), nats)
     cells = counted(mask) * keys.shape[-1]
     return nats.sum() / cells, (z, keys, classes, mask, cells)
@@ -233,6 +242,7 @@ def octave_loss_backward(cache):
     z, keys, classes, mask, cells = cache
     dz = np.empty_like(z)
     rows = [np.ascontiguousarray(array).reshape(mask.size, -1) for array in (z, keys, classes)]
+    share(z.size)
     _octave_loss_backward(*rows, mask.reshape(-1), z.dtype.type(1 / cells), dz.reshape(mask.size, -1))
     return dz
 
@@ -251,5 +261,6 @@ def adam(flat, grad, moments: Moments, rate: float):
     n, real = moments.step + 1, flat.dtype.type
     constants = [real(c) for c in (rate, 1 - BETA1**n, 1 - BETA2**n, BETA1, BETA2, EPSILON)]
     new, m, v = np.empty_like(flat), np.empty_like(flat), np.empty_like(flat)
+    share(flat.size)
     _adam(flat, grad, moments.m, moments.v, *constants, new, m, v)
     return new, Moments(m, v, n)
