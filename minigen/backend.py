@@ -7,7 +7,6 @@ added.
 
 import functools
 import importlib.util
-import os
 import sys
 
 import numpy as np
@@ -27,41 +26,29 @@ def to_host(x) -> np.ndarray:
     return x if array_module(x) is np else x.get()
 
 
+def _plain(x) -> bool:
+    """Nothing that only the reference code can take: no complex number, and nothing on a GPU."""
+    if isinstance(x, tuple):
+        return all(map(_plain, x))
+    return not hasattr(x, "dtype") or (array_module(x) is np and x.dtype.kind != "c")
+
+
 def replaceable(function):
-    """A layer's function that runs its kernel where `use_kernels` has found one; `.reference` is the code itself."""
+    """A layer's function that runs its kernel where `install` has put one; `.reference` is the code itself."""
 
     @functools.wraps(function)
     def call(*args, **kwargs):
-        return _fast.get(function.__name__, function)(*args, **kwargs)
+        kernel = _fast.get(function.__name__)
+        return (kernel if kernel and all(map(_plain, args)) else function)(*args, **kwargs)
 
     call.reference = function
     return call
 
 
-def use_kernels(choice: str, threads: int | None = None, say=lambda words: None) -> str:
-    """Choose `reference`, `fast` or `auto`, and how many threads, for the whole process; returns the words to show.
-
-    The fast kernels split the batch over the threads and give each its own products, so BLAS gets one; the reference
-    leaves the threads to BLAS. `say` is told before the kernels are loaded, since the first time they are compiled.
-    Raises MinigenError where `fast` is asked for and Numba is not there.
-    """
-    from threadpoolctl import threadpool_limits
-
-    threads = threads or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+def install(kernels: dict) -> None:
+    """Put these kernels (name -> function) behind the layers' functions, for the whole process; {}: the reference."""
     _fast.clear()
-    if choice != "reference" and importlib.util.find_spec("numba") is not None:
-        say("loading the kernels (compiled the first time, in about a minute)")
-        from minigen import kernels
-
-        kernels.use_threads(threads)
-        kernels.warm_up()
-        _fast.update(kernels.KERNELS)
-        threadpool_limits(1)
-        return f"fast (Numba, threads: {threads})"
-    if choice == "fast":
-        raise MinigenError("the fast kernels need Numba: pip install numba, or use --kernels reference")
-    threadpool_limits(threads)
-    return f"reference (BLAS threads: {threads})"
+    _fast.update(kernels)
 
 
 def use_device(choice: str):

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minigen.adam import Moments
-from minigen.config import Config
 from minigen.errors import MinigenError
 from minigen.files import write_atomically
 from minigen.ladder import rung
@@ -25,6 +24,7 @@ from minigen.params import Params
 
 MAGIC, VERSION = "minigen checkpoint", 1
 HEADER_LIMIT = 1 << 20
+FIELDS = {"model": str, "adam_step": int, "training": dict, "split": dict, "metrics": dict, "data": str}
 
 
 class Trained(NamedTuple):
@@ -94,7 +94,10 @@ def load(path) -> Trained:
                     f"{path} is a checkpoint of version {header.get('version')!r} and this minigen reads version "
                     f"{VERSION}: use the minigen that wrote it, or train again"
                 )
-            model = rung(header.get("model"), Config.from_json(header.get("config")))
+            if not all(isinstance(header.get(name, kind()), kind) for name, kind in FIELDS.items()):
+                raise foreign
+            model = rung(header.get("model", ""))
+            model = type(model)(model.config.with_fields(header.get("config")))
             shapes = model.shapes()
             size = sum(math.prod(shape) for shape in shapes.values())
             expected = {f"weights/{name}": [list(shape), "<f4"] for name, shape in shapes.items()}
@@ -112,5 +115,5 @@ def load(path) -> Trained:
         view[...] = arrays[f"weights/{name}"]
     if not np.isfinite(params.flat).all():
         raise MinigenError(f"{path} holds weights that are not numbers: use an earlier checkpoint")
-    kept = Moments(arrays["adam/m"], arrays["adam/v"], int(header["adam_step"])) if "adam/m" in arrays else None
+    kept = Moments(arrays["adam/m"], arrays["adam/v"], header.get("adam_step", 0)) if "adam/m" in arrays else None
     return Trained(model, params, header, kept)

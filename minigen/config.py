@@ -33,13 +33,16 @@ class Config:
     def as_json(self) -> dict:
         return asdict(self) | {"lags": list(self.lags)}
 
-    @classmethod
-    def from_json(cls, fields: dict) -> "Config":
-        """Raises MinigenError where a field is missing, unknown, or of another type or range."""
+    def with_fields(self, fields: dict) -> "Config":
+        """These fields, of a file, over this configuration: a field that is missing there is younger than the file.
+
+        Raises MinigenError for one that is unknown, or of another type or range.
+        """
         wrong = MinigenError("the configuration in this file is not one of this version of minigen")
-        defaults = asdict(cls())
-        if not isinstance(fields, dict) or set(fields) != set(defaults):
+        defaults = self.as_json()
+        if not isinstance(fields, dict) or not set(fields) <= set(defaults):
             raise wrong
+        fields = defaults | fields
         for name, default in defaults.items():
             value = fields[name]
             numbers = value if name == "lags" else [value]
@@ -48,7 +51,7 @@ class Config:
             kind = int if name == "lags" else type(default)
             if any(type(n) is not kind or kind is int and not 0 <= n <= 4096 for n in numbers):
                 raise wrong
-        config = cls(**fields | {"lags": tuple(fields["lags"])})
+        config = Config(**fields | {"lags": tuple(fields["lags"])})
         positive = (*config.lags, config.hidden, config.voices, config.voice_hidden, config.decoder_hidden)
         if min(*positive, config.fragment, config.hop, config.steps_a_bar) < 1:
             raise wrong

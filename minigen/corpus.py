@@ -36,6 +36,8 @@ def _parse_all(say) -> SongSet:
             songs.names.append(path.name)
         except Refused as reason:
             songs.refused.append((path.name, str(reason)))
+        except Exception as error:  # one file that music21 trips over is no reason to have none
+            songs.refused.append((path.name, f"music21 cannot read it ({type(error).__name__})"))
     return each_once(songs)
 
 

@@ -47,13 +47,14 @@ def octave_loss_forward(z, keys, classes, mask):
     positive = z.real > 0
     softplus = xp.where(positive, z, 0) + xp.log1p(xp.exp(xp.where(positive, -z, z)))
     cells = counted(mask) * keys.shape[-1]
-    return ((softplus - keys * z) * allowed).sum() / cells, (z, keys, allowed, cells)
+    return ((softplus - keys * z) * allowed).sum() / cells, (z, keys, classes, mask, cells)
 
 
 @replaceable
 def octave_loss_backward(cache):
     """-> dz (T, B, 88)."""
-    z, keys, allowed, cells = cache
+    z, keys, classes, mask, cells = cache
+    allowed = (of_class(classes) > 0) & mask[..., None]
     # in the forward pass this was: softplus(z) - keys * z
     return (sigmoid(z) - keys) * allowed / cells
 

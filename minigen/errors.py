@@ -42,13 +42,17 @@ def finite(low: float, high: float, kind=float):
 class Stop:
     """Ctrl-C or SIGTERM, noted and not obeyed at once, so that a step can end and be saved: `code` is 130, 143 or 0.
 
-    A second one does not wait.
+    A second one does not wait. A context manager: outside it the signals do what they did before.
     """
 
-    def __init__(self):
+    def __enter__(self):
         self.code = 0
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._note)
+        self.before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
 
     def _note(self, signum, frame):
         if self.code:
@@ -63,6 +67,8 @@ def _terminated(signum, frame):
 def run(main) -> None:
     """Call `main()` and leave with its exit code; no traceback for anything the user can mend."""
     signal.signal(signal.SIGTERM, _terminated)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # a file's name may hold what the terminal cannot show
     try:
         code = main() or 0
     except MinigenError as error:
@@ -71,7 +77,10 @@ def run(main) -> None:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         code = 130
-    except OSError as error:  # a full disk, a folder that may not be written
+    except (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        print(f"error: {error.filename} cannot be used ({error.strerror}): name another place", file=sys.stderr)
+        code = 2
+    except OSError as error:  # a full disk
         print(f"error: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
         code = 1
     sys.exit(code)

@@ -37,13 +37,13 @@ def plot_loss(path, rows: list[dict], baselines: dict[str, float], unit: str) ->
     figure = Figure(figsize=(8, 4.5))
     axes = figure.subplots()
     steps = [row["step"] for row in rows]
-    axes.plot(steps, [row["train_voices"] for row in rows], color="#9db4c0", label="training")
-    axes.plot(steps, [row["valid_voices"] for row in rows], color="#1f4e79", label="held-out songs")
+    axes.plot(steps, [row["train_cells"] for row in rows], color="#9db4c0", label="training")
+    axes.plot(steps, [row["valid_cells"] for row in rows], color="#1f4e79", label="held-out songs")
     for (name, value), shade in zip(baselines.items(), np.linspace(0.2, 0.7, len(baselines)), strict=True):
         axes.axhline(value, ls=":", lw=1, color=str(shade))
         axes.annotate(name, (1, value), xycoords=("axes fraction", "data"), fontsize=7, va="center")
     axes.set_xlabel("step")
     axes.set_ylabel(unit)
     axes.legend(frameon=False)
-    axes.set_title("loss of the voices", fontsize=10, loc="left")
+    axes.set_title("loss of the cells", fontsize=10, loc="left")
     _save(figure, path)

@@ -12,7 +12,6 @@ from minigen.checkpoint import Trained
 from minigen.draws import uniforms
 from minigen.errors import MinigenError
 
-PRIMER_STEPS = 16
 BLOCK = 256  # steps whose uniforms are made at once
 
 
@@ -29,14 +28,13 @@ def prime(trained: Trained, primer, seed: int) -> tuple[dict, np.ndarray]:
     roll = np.zeros((past + steps, 1, 88), np.uint8)
     roll[past:, 0] = primer > 0
     batch = {"roll": roll, "start": np.zeros(1, np.int64), "mask": np.ones((steps, 1), bool)}
-    u = uniforms(seed, "primer", 0, [0], (steps, model.uniforms["voices"])).swapaxes(0, 1)
-    _, _, _, state = model.loss(params, batch, {"voices": u}, grad=False)
+    _, _, _, state = model.loss(params, batch, model.draws(seed, "primer", 0, [0], steps), grad=False)
     return state, roll[-1]
 
 
 def steps_of(model, seed: int) -> Iterator[dict]:
     """The draws of step 0, 1, 2, ... of a piece: {"voices": (1, V), "decoder": (1, 88)}."""
-    sizes = model.uniforms
+    sizes = model.draw_sizes()
     for block in count():
         u = uniforms(seed, "generate", block, [0], (BLOCK, sum(sizes.values())))[0]
         for row in u:
@@ -56,9 +54,10 @@ def play(trained: Trained, seed: int = 0, primer=None, temperature: float = 1.0)
 
 
 def generate(trained: Trained, bars: int = 16, seed: int = 0, primer=None, temperature: float = 1.0) -> np.ndarray:
-    """A piece: the primer's steps (its first 16, if one is given), then `bars` new bars -> (T, 88) of 0/1."""
-    primer = None if primer is None else np.asarray(primer)[:PRIMER_STEPS] > 0
-    steps = bars * trained.model.config.steps_a_bar
+    """A piece: the first bar of the primer, if one is given, then `bars` new bars -> (T, 88) of 0/1."""
+    bar = trained.model.config.steps_a_bar
+    primer = None if primer is None else np.asarray(primer)[:bar] > 0
+    steps = bars * bar
     music = [keys for keys, _ in islice(play(trained, seed, primer, temperature), steps)]
     head = np.zeros((0, 88), np.uint8) if primer is None else primer.astype(np.uint8)
     return np.concatenate([head, np.stack(music)])

@@ -41,6 +41,12 @@ class SongSet:
         """The songs of these numbers, in this order."""
         return replace(self, rolls=[self.rolls[i] for i in indices], names=[self.names[i] for i in indices], refused=[])
 
+    def digest(self) -> str:
+        """A fingerprint of the music, whatever the files are called."""
+        return hashlib.sha256(
+            b"".join(len(roll).to_bytes(8, "big") + roll.tobytes() for roll in self.rolls)
+        ).hexdigest()
+
     def save(self, path) -> None:
         """Write the file whole or not at all; the same songs give the same bytes."""
         header = {"magic": MAGIC, "version": VERSION, "steps_a_bar": self.steps_a_bar, "held": self.held}

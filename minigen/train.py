@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from minigen.adam import Moments, adam
-from minigen.backend import array_module, to_host
+from minigen.backend import array_module
 from minigen.dataset import Dataset, whole_songs
-from minigen.draws import uniforms
 from minigen.errors import MinigenError
 from minigen.params import Params
 
 FALL, LOWEST = 0.3, 1e-5
+COUNTERS = ("rate", "step", "best", "best_step", "fell_at")
 
 
 @dataclass
@@ -25,11 +25,12 @@ class Run:
     best: float = float("inf")  # lowest validation loss
     best_step: int = 0
     fell_at: int = 0  # the step at which the rate was lowered last
+    mean: dict[str, float] = field(default_factory=dict)  # running means of the training losses
     rows: list[dict] = field(default_factory=list)  # what metrics.csv holds
 
     def counters(self) -> dict:
         """What a checkpoint stores beside the arrays."""
-        return {name: getattr(self, name) for name in ("rate", "step", "best", "best_step", "fell_at")}
+        return {name: getattr(self, name) for name in COUNTERS} | {"mean": dict(self.mean)}
 
 
 def on_device(xp, batch: dict) -> dict:
@@ -44,35 +45,43 @@ def update(model, run: Run, dataset: Dataset, seed: int, rows) -> dict:
     """
     xp = array_module(run.params.flat)
     batch = dataset.batch(seed, "batch", run.step, rows)
-    steps = len(batch["mask"])
-    u = uniforms(seed, "voices", run.step, rows, (steps, model.uniforms["voices"])).swapaxes(0, 1)
-    loss, grads, trace, _ = model.loss(run.params, on_device(xp, batch), {"voices": xp.asarray(u)})
-    if not np.isfinite(float(loss)):
+    draws = model.draws(seed, "training", run.step, rows, len(batch["mask"]))
+    loss, grads, trace, _ = model.loss(run.params, on_device(xp, batch), on_device(xp, draws))
+    if not (np.isfinite(float(loss)) and bool(xp.isfinite(grads.flat).all())):
         raise MinigenError(
-            f"the loss is not a number at step {run.step}: go on from the best checkpoint (--init) with a lower "
-            f"--rate than {run.rate:g}",
+            f"the loss or its gradient is not a number at step {run.step}: train again, or go on from an earlier "
+            f"checkpoint with --init, at a lower --rate than {run.rate:g}",
             code=3,
         )
     flat, run.moments = adam(run.params.flat, grads.flat, run.moments, run.rate)
     run.params = run.params.with_flat(flat)
     run.step += 1
-    return {"loss": float(loss), "voices": float(trace["loss.voices"]), "decoder": float(trace["loss.decoder"])}
+    found = parts_of(loss, trace)
+    run.mean = {name: 0.9 * run.mean.get(name, value) + 0.1 * value for name, value in found.items()}
+    return found
+
+
+def parts_of(loss, trace: dict) -> dict[str, float]:
+    """The loss and its parts, by name: {"loss": ..., "cells": ..., "decoder": ...}."""
+    named = {name.removeprefix("loss."): float(value) for name, value in trace.items() if name.startswith("loss.")}
+    return {"loss": float(loss), **named}
 
 
 def validate(model, params: Params, songs: list, seed: int) -> dict:
     """Losses over whole songs, every step counted once, with the same uniforms each time -> nats a cell."""
     xp = array_module(params.flat)
-    sums, total, state = {"loss": 0.0, "voices": 0.0, "decoder": 0.0}, 0, None
+    sums, total, state = {}, 0, None
     for block, (first, batch) in enumerate(whole_songs(songs, model.config.past, model.config.fragment)):
         T, B = batch["mask"].shape
-        u = uniforms(seed, "validation", block, range(B), (T, model.uniforms["voices"])).swapaxes(0, 1)
+        draws = on_device(xp, model.draws(seed, "validation", block, range(B), T))
         state = None if first else state
-        batch = on_device(xp, batch)
-        loss, _, trace, state = model.loss(params, batch, {"voices": xp.asarray(u)}, state, grad=False)
-        count = int(to_host(batch["mask"]).sum())
-        for name, value in zip(sums, (loss, trace["loss.voices"], trace["loss.decoder"]), strict=True):
-            sums[name] += float(value) * count
+        loss, _, trace, state = model.loss(params, on_device(xp, batch), draws, state, grad=False)
+        count = int(batch["mask"].sum())
+        for name, value in parts_of(loss, trace).items():
+            sums[name] = sums.get(name, 0.0) + value * count
         total += count
+    if not np.isfinite(sums["loss"]):
+        raise MinigenError("the loss on held-out songs is not a number: train again at a lower --rate", code=3)
     return {name: value / total for name, value in sums.items()}
 
 

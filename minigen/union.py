@@ -62,6 +62,13 @@ def union_backward(dcells, cache, stop_gradient: bool):
     return dp
 
 
+def clip(P):
+    """P inside [1e-6, 1-1e-6], and where it was inside already; the comparison is on the real part."""
+    xp = array_module(P)
+    inside = ~((P.real <= CLIP) | (P.real >= 1 - CLIP))  # what is not a number stays so, and is seen
+    return xp.where(inside, P, xp.where(P.real > 0.5, 1 - CLIP, CLIP).astype(P.real.dtype)), inside
+
+
 @replaceable
 def cross_entropy_forward(P, x, mask):
     """`-mean(x log P + (1-x) log(1-P))` over counted cells, P clipped to [1e-6, 1-1e-6].
@@ -69,16 +76,16 @@ def cross_entropy_forward(P, x, mask):
     P and x (T, B, C), mask (T, B) -> loss (nats a cell), cache.
     """
     xp = array_module(P)
-    inside = (P.real > CLIP) & (P.real < 1 - CLIP)
-    clipped = xp.where(inside, P, xp.where(P.real > 0.5, 1 - CLIP, CLIP).astype(P.real.dtype))
+    clipped, _ = clip(P)
     cells = counted(mask) * P.shape[-1]
     log = xp.where(x > 0, xp.log(clipped), xp.log(1 - clipped))
-    return -(log * mask[..., None]).sum() / cells, (clipped, inside, x, mask, cells)
+    return -(log * mask[..., None]).sum() / cells, (P, x, mask, cells)
 
 
 @replaceable
 def cross_entropy_backward(cache):
     """-> dP (T, B, C): `-1/P` where x is 1, `1/(1-P)` where it is 0, nothing outside the clip."""
-    clipped, inside, x, mask, cells = cache
-    dP = array_module(clipped).where(x > 0, -1 / clipped, 1 / (1 - clipped))
+    P, x, mask, cells = cache
+    clipped, inside = clip(P)
+    dP = array_module(P).where(x > 0, -1 / clipped, 1 / (1 - clipped))
     return dP * (inside & mask[..., None]) / cells

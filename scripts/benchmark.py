@@ -26,9 +26,9 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from minigen.adam import Moments, adam
-from minigen.backend import use_kernels
 from minigen.draws import uniforms
 from minigen.errors import MinigenError, Parser, finite, run
+from minigen.kernels import use_kernels
 from minigen.ladder import LADDER
 
 T = 256
@@ -204,7 +204,7 @@ def loading() -> list[float]:
     """Seconds to compile all float32 kernels into an empty cache, and to load them from it."""
     import tempfile
 
-    program = "import time; t = time.perf_counter(); from minigen import backend; backend.use_kernels('fast'); "
+    program = "import time; t = time.perf_counter(); from minigen.kernels import use_kernels; use_kernels('fast'); "
     program += "print(time.perf_counter() - t)"
     with tempfile.TemporaryDirectory() as cache:
         env = os.environ | {"NUMBA_CACHE_DIR": cache}

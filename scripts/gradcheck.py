@@ -26,20 +26,20 @@ class Case(SimpleNamespace):
     """forward, backward and inputs of one check."""
 
 
-def _rng():
+def fresh():
     return np.random.default_rng(1)
 
 
-def _weights(shapes) -> dict:
-    rng = _rng()
+def weights_of(shapes) -> dict:
+    rng = fresh()
     return {name: rng.normal(size=shape) * 0.5 for name, shape in shapes.items()}
 
 
-def _params(shapes, arrays) -> Params:
+def params_of(shapes, arrays) -> Params:
     return Params(shapes, np.concatenate([array.ravel() for array in arrays]))
 
 
-def _in_order(shapes, grads: dict) -> tuple:
+def in_order(shapes, grads: dict) -> tuple:
     """Gradients by layer as one tuple in the order of the flat vector."""
     params = Params(shapes, dtype=np.float64)
     for layer, arrays in grads.items():
@@ -47,28 +47,28 @@ def _in_order(shapes, grads: dict) -> tuple:
     return tuple(params.views.values())
 
 
-def _state(shapes) -> dict:
-    rng = _rng()
+def state_of(shapes) -> dict:
+    rng = fresh()
     layers = {name[:-3]: shape[0] for name, shape in shapes.items() if name.endswith(".Wh")}
     return {f"{name}.{part}": rng.normal(size=(B, size)) for name, size in layers.items() for part in "hc"}
 
 
-def _struck(*shape):
-    return (_rng().random(shape) < 0.3).astype(np.float64)
+def struck(*shape):
+    return (fresh().random(shape) < 0.3).astype(np.float64)
 
 
 def linear_case(m=linear):
-    rng = _rng()
+    rng = fresh()
     inputs = {"x": rng.normal(size=(T, B, F)), "W": rng.normal(size=(F, H)), "b": rng.normal(size=H)}
     return Case(forward=m.linear_forward, backward=m.linear_backward, inputs=inputs)
 
 
 def softmax_case(m=linear):
-    return Case(forward=m.softmax_forward, backward=m.softmax_backward, inputs={"z": _rng().normal(size=(T, B, K))})
+    return Case(forward=m.softmax_forward, backward=m.softmax_backward, inputs={"z": fresh().normal(size=(T, B, K))})
 
 
 def lstm_case(m=lstm):
-    rng = _rng()
+    rng = fresh()
 
     def forward(*inputs):
         (h, c), cache = m.lstm_forward(*inputs)
@@ -80,48 +80,48 @@ def lstm_case(m=lstm):
 
 
 def read_case(m=reader):
-    x = _struck(max(LAGS) + T, B, K)
-    inputs = {"w": _rng().normal(size=(T, B, len(LAGS)))}
+    x = struck(max(LAGS) + T, B, K)
+    inputs = {"w": fresh().normal(size=(T, B, len(LAGS)))}
     return Case(forward=lambda w: m.read_forward(w, x, LAGS), backward=m.read_backward, inputs=inputs)
 
 
 def history_case(m=reader):
     shapes = m.history_shapes(K, BITS, LAGS, H)
-    x, bits = _struck(max(LAGS) + T, B, K), _struck(T, B, BITS)
+    x, bits = struck(max(LAGS) + T, B, K), struck(T, B, BITS)
 
     def forward(*arrays):
-        (features, _, _), cache = m.history_forward(_params(shapes, arrays), x, bits, LAGS, _state(shapes))
+        (features, _, _), cache = m.history_forward(params_of(shapes, arrays), x, bits, LAGS, state_of(shapes))
         return features, cache
 
     def backward(dfeatures, cache):
-        return _in_order(shapes, m.history_backward(dfeatures, cache))
+        return in_order(shapes, m.history_backward(dfeatures, cache))
 
-    return Case(forward=forward, backward=backward, inputs=_weights(shapes))
+    return Case(forward=forward, backward=backward, inputs=weights_of(shapes))
 
 
 def voices_case(m=voices):
     shapes = m.voices_shapes(V, K, F, H)
-    draws = {"notes": _rng().integers(0, K + 1, (T, B, V))}
+    draws = {"notes": fresh().integers(0, K + 1, (T, B, V))}
 
     def forward(features, *arrays):
-        (p, _, _), cache = m.voices_forward(_params(shapes, arrays), features, V, _state(shapes), draws)
+        (p, _, _), cache = m.voices_forward(params_of(shapes, arrays), features, V, state_of(shapes), draws)
         return p, cache
 
     def backward(dp, cache):
         dfeatures, grads = m.voices_backward(dp, cache)
-        return dfeatures, *_in_order(shapes, grads)
+        return dfeatures, *in_order(shapes, grads)
 
     return Case(
-        forward=forward, backward=backward, inputs={"features": _rng().normal(size=(T, B, F))} | _weights(shapes)
+        forward=forward, backward=backward, inputs={"features": fresh().normal(size=(T, B, F))} | weights_of(shapes)
     )
 
 
-def _distributions():
-    return linear.softmax_forward(_rng().normal(size=(V, T, B, K + 1)))[0]
+def distributions():
+    return linear.softmax_forward(fresh().normal(size=(V, T, B, K + 1)))[0]
 
 
 def union_case(m=union, pause_cell=False, stop_gradient=False):
-    p = _distributions()
+    p = distributions()
     held = m.union_forward(p, False)[1][1] if stop_gradient else None
     return Case(
         forward=lambda p: m.union_forward(p, pause_cell, held),
@@ -131,7 +131,7 @@ def union_case(m=union, pause_cell=False, stop_gradient=False):
 
 
 def cross_entropy_case(m=union):
-    P, x, mask = _rng().uniform(0.01, 0.99, (T, B, K)), _struck(T, B, K), _struck(T, B) == 0
+    P, x, mask = fresh().uniform(0.01, 0.99, (T, B, K)), struck(T, B, K), struck(T, B) == 0
     return Case(
         forward=lambda P: m.cross_entropy_forward(P, x, mask),
         backward=lambda dloss, cache: dloss * m.cross_entropy_backward(cache),
@@ -141,25 +141,25 @@ def cross_entropy_case(m=union):
 
 def decoder_case(m=decoder):
     shapes = m.decoder_shapes(BITS, H)
-    keys, classes, bits = _struck(T, B, 88), _struck(T, B, 12), _struck(T, B, BITS)
+    keys, classes, bits = struck(T, B, 88), struck(T, B, 12), struck(T, B, BITS)
 
     def forward(*arrays):
-        (z, _), cache = m.decoder_forward(_params(shapes, arrays), keys, classes, bits, _state(shapes))
+        (z, _), cache = m.decoder_forward(params_of(shapes, arrays), keys, classes, bits, state_of(shapes))
         return z, cache
 
     def backward(dz, cache):
-        return _in_order(shapes, m.decoder_backward(dz, cache))
+        return in_order(shapes, m.decoder_backward(dz, cache))
 
-    return Case(forward=forward, backward=backward, inputs=_weights(shapes))
+    return Case(forward=forward, backward=backward, inputs=weights_of(shapes))
 
 
 def octave_loss_case(m=decoder):
-    keys, mask = _struck(T, B, 88), _struck(T, B) == 0
+    keys, mask = struck(T, B, 88), struck(T, B) == 0
     classes = m.pitch_classes(keys)
     return Case(
         forward=lambda z: m.octave_loss_forward(z, keys, classes, mask),
         backward=lambda dloss, cache: dloss * m.octave_loss_backward(cache),
-        inputs={"z": _rng().normal(size=(T, B, 88))},
+        inputs={"z": fresh().normal(size=(T, B, 88))},
     )
 
 

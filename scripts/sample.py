@@ -14,12 +14,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 
 from minigen import checkpoint, metrics
-from minigen.backend import use_kernels
 from minigen.dataset import trim
 from minigen.errors import MinigenError, Parser, finite, run
+from minigen.kernels import use_kernels
 from minigen.midi import Refused, read_midi, write_midi
 from minigen.plots import plot_roll
-from minigen.sample import PRIMER_STEPS, generate
+from minigen.sample import generate
 
 DEFAULT = Path(__file__).resolve().parents[1] / "samples" / "chorales.npz"
 
@@ -57,14 +57,13 @@ def main():
     if args.info:
         info(trained)
         return
-    primer = None
+    bar, primer = trained.model.config.steps_a_bar, None
     if args.primer:
         try:
-            primer = trim(read_midi(args.primer))[:PRIMER_STEPS]
+            primer = trim(read_midi(args.primer), bar)[:bar]
         except Refused as reason:
             raise MinigenError(f"{args.primer} cannot be a primer: {reason}") from reason
     heard = 0 if primer is None else len(primer)
-    bar = trained.model.config.steps_a_bar
     args.out.mkdir(parents=True, exist_ok=True)
     for seed in range(args.seed, args.seed + args.num_outputs):
         began = time.monotonic()
@@ -72,7 +71,7 @@ def main():
         took = time.monotonic() - began
         name = args.out / f"{args.checkpoint.stem}-{trained.model.name}-seed{seed}"
         title = f"{args.checkpoint.stem}, {trained.model.name}, seed {seed}"
-        write_midi(f"{name}.mid", roll, bpm=args.bpm)
+        write_midi(f"{name}.mid", roll, bpm=args.bpm, steps_a_bar=bar)
         plot_roll(f"{name}.png", roll, heard, bar, title)
         begins = f"the primer ends at step {heard} (bar {heard / bar:g})" if heard else "it starts from silence"
         print(f"wrote {name}.mid and {name}.png: {args.bars} bars in {took:.1f} s, ", end="")

@@ -120,7 +120,12 @@ def test_another_version(saved):
     "change",
     [
         lambda header: header.update(model="symphony"),
-        lambda header: header.update(config={}),
+        lambda header: header.update(model=["final"]),
+        lambda header: header.update(adam_step="seven"),
+        lambda header: header.update(training=[1]),
+        lambda header: header.update(config=None),
+        lambda header: header.update(config={"shape": "round"}),
+        lambda header: header["config"].update(keys=88),
         lambda header: header["config"].update(hidden=-1),
         lambda header: header["config"].update(hidden=10**9),
         lambda header: header["config"].update(lags=[]),
@@ -136,6 +141,12 @@ def test_a_header_that_does_not_fit(saved, change):
     path = rewritten(saved[0], change)
     with pytest.raises(MinigenError):
         checkpoint.load(path)
+
+
+def test_a_file_older_than_a_field_of_the_configuration(saved):
+    """The field has the rung's own value."""
+    path = rewritten(saved[0], lambda header: header["config"].pop("loss"))
+    assert checkpoint.load(path).model.config == LADDER["final"].config
 
 
 def test_weights_that_are_not_numbers(saved):

@@ -1,7 +1,5 @@
 """Fragments with their real past, padding, shifts of key, whole songs, and a split by song."""
 
-import time
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -113,19 +111,6 @@ def test_silent_bars_at_the_start_are_trimmed_so_that_time_starts_with_the_music
     batch = Dataset([late], key_shift=False).batch(0, "batch", 0, [0])
     np.testing.assert_array_equal(batch["roll"][128:, 0], late[32:288])
     assert batch["start"][0] == 0 and batch["mask"].all()
-
-
-def test_a_batch_of_128_takes_milliseconds():
-    data = Dataset([song(512, seed) for seed in range(10)])
-    data.batch(0, "batch", 0, range(128))
-    best = min(_seconds(lambda i=i: data.batch(0, "batch", i, range(128))) for i in range(5))
-    assert best < 0.02
-
-
-def _seconds(call) -> float:
-    began = time.perf_counter()
-    call()
-    return time.perf_counter() - began
 
 
 @settings(max_examples=30, deadline=None)

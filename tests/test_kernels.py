@@ -6,9 +6,10 @@ import sys
 import numpy as np
 import pytest
 
-from minigen import adam, backend, decoder, linear, lstm, union, voices
+from minigen import adam, decoder, linear, lstm, union, voices
 from minigen.gradcheck import toy_batch
-from minigen.kernels import KERNELS, use_threads
+from minigen.kernels import use_kernels
+from minigen.kernels.numba_cpu import KERNELS, use_threads
 from minigen.ladder import LADDER
 
 BOUND = {np.float64: 1e-12, np.float32: 1e-5}
@@ -137,10 +138,32 @@ def test_share_of_draws_that_differ():
     assert differ < 1e-4
 
 
+def test_any_order_in_memory():
+    """Arrays whose axes were swapped, and what is not a number stays so."""
+    rng = np.random.default_rng(11)
+    z = rng.normal(size=(5, 9, 13)).swapaxes(0, 1)
+    close(KERNELS["softmax_forward"](z)[0], REFERENCE["softmax_forward"](z)[0], np.float64)
+    p = outcomes(rng, 5, 9, 4, 13).swapaxes(1, 2)  # (V, 4, 9, 13)
+    ours, cache = KERNELS["union_forward"](p, True)
+    theirs, plain = REFERENCE["union_forward"](p, True)
+    close(ours, theirs, np.float64)
+    dcells = rng.normal(size=(9, 4, 13)).swapaxes(0, 1)
+    backward = KERNELS["union_backward"](dcells, cache, False)
+    close(backward, REFERENCE["union_backward"](dcells, plain, False), np.float64)
+    P, x, mask = ours.swapaxes(0, 1), (ours > 0.5).swapaxes(0, 1).astype(float), np.ones((9, 4), bool)
+    (loss, cache), (expected, plain) = (f["cross_entropy_forward"](P, x, mask) for f in (KERNELS, REFERENCE))
+    close(loss, expected, np.float64)
+    close(KERNELS["cross_entropy_backward"](cache), REFERENCE["cross_entropy_backward"](plain), np.float64)
+    nan = np.full((2, 1, 4), np.nan, np.float32)
+    (h, _), _ = KERNELS["lstm_forward"](nan, nan[0], nan[0], *(np.ones(s, np.float32) for s in ((4, 16), (4, 16), 16)))
+    assert np.isnan(h).all()
+    assert np.isnan(KERNELS["cross_entropy_forward"](nan, nan, np.ones((2, 1), bool))[0])
+
+
 @pytest.fixture
 def fast():
-    yield backend.use_kernels("fast", 2)
-    backend.use_kernels("reference", 1)
+    yield use_kernels("fast", 2)
+    use_kernels("reference", 1)
 
 
 @pytest.mark.parametrize("name", LADDER)
@@ -150,7 +173,7 @@ def test_a_model_whole(name, fast):
     params, batch = model.init(1), toy_batch(model, T, B)
     u = np.random.default_rng(8).random((T, B, model.config.voices), np.float32)
     loss, grads, trace, state = model.loss(params, batch, {"voices": u})
-    backend.use_kernels("reference", 1)
+    use_kernels("reference", 1)
     again, expected, plain, plain_state = model.loss(params, batch, {"notes": trace["voices.notes"]})
     assert loss == pytest.approx(again, rel=1e-5)
     for key in expected:

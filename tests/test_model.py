@@ -4,17 +4,18 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
+from minigen.decoder import draw_keys
 from minigen.draws import uniforms
 from minigen.gradcheck import toy_batch
 from minigen.ladder import LADDER
-from minigen.ops import lagged, pitch_classes, time_bits
+from minigen.ops import lagged, one_hot, pitch_classes, time_bits
 from minigen.voices import allow_truth, draw
 
 rungs = pytest.mark.parametrize("name", LADDER)
 
 
 def draws_of(model, T, B, seed=0):
-    return {"voices": uniforms(seed, "test", 0, range(B), (T, model.config.voices)).swapaxes(0, 1)}
+    return model.draws(seed, "test", 0, range(B), T)
 
 
 def cut(batch, begin, end, past):
@@ -41,7 +42,8 @@ def test_step_is_the_forward_pass_of_loss(name):
         heard, played = batch["roll"][past + t - 1], batch["roll"][past + t]
         given = {"notes": whole["voices.notes"][t], "keys": played}
         keys, trace, state = model.step(params, state, heard, given)
-        assert (keys == played).all()
+        assert (keys == played).all() and keys.dtype == played.dtype
+        assert set(trace) == set(whole) - {"union.factors", "loss.cells", "loss.decoder", "voices.u"}
         for key in ("reader.w", "voices.p", "cells.P", "decoder.p"):
             np.testing.assert_allclose(trace[key], whole[key][t], rtol=1e-5, atol=1e-5, err_msg=f"{key} at {t}")
     assert set(state) == set(end)
@@ -170,3 +172,33 @@ def test_uniforms_are_a_function_of_seed_purpose_step_and_row():
     many = uniforms(0, "mean", 0, range(100), (1000,))
     assert many.dtype == np.float32 and 0 <= many.min() and many.max() < 1
     assert abs(many.mean() - 0.5) < 4 / np.sqrt(12 * many.size)
+
+
+def test_keys_have_the_exact_probabilities():
+    """Two octaves of one class: each on its own, and the likelier one where both stayed silent."""
+    rng, n = np.random.default_rng(9), 20_000
+    P = np.zeros((n, 88))
+    P[:, 3], P[:, 15] = 0.3, 0.4
+    classes = np.zeros((n, 12))
+    classes[:, 3] = 1
+    keys = draw_keys(P, rng.random((n, 88)), classes)
+    assert not keys[:, [k for k in range(88) if k not in (3, 15)]].any()
+    counts = [np.sum((keys[:, 3] == a) & (keys[:, 15] == b)) for a, b in ((1, 0), (0, 1), (1, 1))]
+    exact = np.array([0.3 * 0.6, 0.7 * 0.4 + 0.7 * 0.6, 0.3 * 0.4])
+    assert sum(counts) == n
+    assert chisquare(counts, n * exact).pvalue > 1e-3
+
+
+@rungs
+def test_step_draws_from_what_its_trace_says(name):
+    """5,000 streams at once, one step: voice 1's notes against its distribution, by chi-square."""
+    model, B = LADDER[name](), 5000
+    params, rng = model.init(6), np.random.default_rng(10)
+    draws = {part: rng.random((B, n), np.float32) for part, n in model.draw_sizes().items()}
+    keys, trace, _ = model.step(params, model.rest(params, B), np.zeros((B, 88), np.uint8), draws)
+    p = trace["voices.p"][0, 0].astype(float)
+    np.testing.assert_allclose(trace["voices.p"][:, 0], np.broadcast_to(p, (B, 13)), rtol=1e-5)
+    counts = np.bincount(trace["voices.notes"][:, 0], minlength=13)
+    assert chisquare(counts, B * p / p.sum()).pvalue > 1e-3
+    played = one_hot(trace["voices.notes"], 12, np.uint8).max(axis=1)
+    assert (pitch_classes(keys) == played).all()

@@ -44,8 +44,8 @@ def judge_lstm(m):
 def judge_reader(m):
     case = cases.history_case(m)
     shapes = m.history_shapes(cases.K, cases.BITS, cases.LAGS, cases.H)
-    params, state = cases._params(shapes, arrays_of(case)), cases._state(shapes)
-    x, bits = cases._struck(max(cases.LAGS) + cases.T, cases.B, cases.K), cases._struck(cases.T, cases.B, cases.BITS)
+    params, state = cases.params_of(shapes, arrays_of(case)), cases.state_of(shapes)
+    x, bits = cases.struck(max(cases.LAGS) + cases.T, cases.B, cases.K), cases.struck(cases.T, cases.B, cases.BITS)
     (features, w, after), _ = m.history_forward(params, x, bits, cases.LAGS, state)
     close(features, naive.history(params, x, bits, cases.LAGS, state))
     close(w.sum(axis=-1), 1)
@@ -62,9 +62,9 @@ def judge_voices(m):
     case = cases.voices_case(m)
     shapes = m.voices_shapes(cases.V, cases.K, cases.F, cases.H)
     features, *weights = arrays_of(case)
-    params, state = cases._params(shapes, weights), cases._state(shapes)
+    params, state = cases.params_of(shapes, weights), cases.state_of(shapes)
     u = np.random.default_rng(3).random((cases.T, cases.B, cases.V))
-    truth = cases._struck(cases.T, cases.B, cases.K)
+    truth = cases.struck(cases.T, cases.B, cases.K)
     truth[2] = 0
     for allowed in (m.allow_truth(truth), np.ones((cases.T, cases.B, cases.K + 1), bool)):
         (p, notes, after), _ = m.voices_forward(params, features, cases.V, state, {"voices": u}, allowed)
@@ -79,11 +79,11 @@ def judge_voices(m):
 
 
 def judge_union(m):
-    p = cases._distributions()
+    p = cases.distributions()
     for pause_cell in (False, True):
         close(m.union_forward(p, pause_cell)[0], naive.cells(p, pause_cell))
     P = np.random.default_rng(4).uniform(-0.2, 1.2, (cases.T, cases.B, cases.K)).clip(0, 1)
-    x, mask = cases._struck(cases.T, cases.B, cases.K), cases._struck(cases.T, cases.B) == 0
+    x, mask = cases.struck(cases.T, cases.B, cases.K), cases.struck(cases.T, cases.B) == 0
     loss, cache = m.cross_entropy_forward(P, x, mask)
     close(loss, naive.cross_entropy(P, x, mask))
     assert (m.cross_entropy_backward(cache)[(P == 0) | (P == 1)] == 0).all()
@@ -98,20 +98,20 @@ def judge_union(m):
 def judge_decoder(m):
     case = cases.decoder_case(m)
     shapes = m.decoder_shapes(cases.BITS, cases.H)
-    params, state = cases._params(shapes, arrays_of(case)), cases._state(shapes)
-    keys, bits = cases._struck(cases.T, cases.B, 88), cases._struck(cases.T, cases.B, cases.BITS)
-    classes = cases._struck(cases.T, cases.B, 12)
+    params, state = cases.params_of(shapes, arrays_of(case)), cases.state_of(shapes)
+    keys, bits = cases.struck(cases.T, cases.B, 88), cases.struck(cases.T, cases.B, cases.BITS)
+    classes = cases.struck(cases.T, cases.B, 12)
     (z, after), _ = m.decoder_forward(params, keys, classes, bits, state)
     x = np.concatenate([keys, classes, bits], axis=2)
     h, c = naive.lstm(x, state["octave.h"], state["octave.c"], *params.layer("octave"))
     close(z, h @ params["keys.W"] + params["keys.b"])
     close(after["octave.h"], h[-1]), close(after["octave.c"], c)
-    mask = cases._struck(cases.T, cases.B) == 0
+    mask = cases.struck(cases.T, cases.B) == 0
     true = m.pitch_classes(keys)
     close(m.octave_loss_forward(z, keys, true, mask)[0], naive.octave_loss(z, keys, true, mask))
     rng = np.random.default_rng(6)
     P, u = rng.uniform(0.05, 0.5, (50, 88)), rng.random((50, 88))
-    classes = cases._struck(50, 12)
+    classes = cases.struck(50, 12)
     drawn = m.draw_keys(P, u, classes)
     assert (m.pitch_classes(drawn) == (classes > 0)).all()
     for n, c in np.ndindex(classes.shape):
@@ -205,8 +205,8 @@ MUTANTS = {
         ("classes and keys swapped", "join(keys, classes, bits)", "join(classes, keys, bits)"),
         ("output off by one", "linear_forward(h[1:]", "linear_forward(h[:-1]"),
         ("state of the wrong step returned", '"octave.h": h[-1]', '"octave.h": h[-2]'),
-        ("loss over all keys", "allowed = (of_class(classes) > 0) & mask", "allowed = (of_class(classes) >= 0) & mask"),
-        ("padding counted", "(of_class(classes) > 0) & mask[..., None]", "(of_class(classes) > 0)"),
+        ("loss over all keys", "allowed = (of_class(classes) > 0) & mask[..., None]\n    positive", "allowed = (of_class(classes) >= 0) & mask[..., None]\n    positive"),
+        ("padding counted", "(of_class(classes) > 0) & mask[..., None]\n    positive", "(of_class(classes) > 0)\n    positive"),
         ("softplus of the wrong sign", "xp.where(positive, z, 0)", "xp.where(positive, 0, z)"),
         ("truth forgotten in the gradient", "(sigmoid(z) - keys) * allowed", "sigmoid(z) * allowed"),
         ("gradient of silent classes", "(sigmoid(z) - keys) * allowed / cells", "(sigmoid(z) - keys) / cells"),

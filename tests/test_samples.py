@@ -20,7 +20,7 @@ def test_checkpoint(name, corpus):
     assert header["command"].startswith("python scripts/train.py") and corpus in header["command"]
     assert "CC0" in header["licence"] and header["training"]["step"] > 0
     best = header["metrics"]["baselines"]
-    assert header["metrics"]["valid_voices"] < min(best.values())
+    assert header["metrics"]["valid_cells"] < min(best.values())
     assert {"m", "v", "step"} <= set(vars(minigen.load(path).moments))
 
 

@@ -51,16 +51,24 @@ def small(*args):
 
 
 def test_resume_is_as_if_it_had_never_stopped(music, tmp_path):
-    assert script("train", music, *small("--steps", 4, "--out", tmp_path / "whole")).returncode == 0
-    assert script("train", music, *small("--steps", 2, "--out", tmp_path / "cut")).returncode == 0
-    done = script("train", "--resume", tmp_path / "cut", "--steps", 4)
+    """Stopped between two validations (one every 25 steps), and resumed: the same to the last bit."""
+    assert script("train", music, *small("--steps", 55, "--out", tmp_path / "whole")).returncode == 0
+    assert script("train", music, *small("--steps", 30, "--out", tmp_path / "cut")).returncode == 0
+    done = script("train", "--resume", tmp_path / "cut", "--steps", 55)
     assert done.returncode == 0, done.stderr
     whole, cut = (checkpoint.load(tmp_path / name / "last.npz") for name in ("whole", "cut"))
     assert (whole.params.flat == cut.params.flat).all()
     assert (whole.moments.m == cut.moments.m).all() and (whole.moments.v == cut.moments.v).all()
-    assert whole.header["training"]["step"] == cut.header["training"]["step"] == 4
+    assert whole.header["training"] == cut.header["training"] and whole.header["training"]["step"] == 55
     rows = (tmp_path / "cut" / "metrics.csv").read_text().splitlines()
-    assert [row.split(",")[0] for row in rows] == ["step", "2", "4"]
+    assert [row.split(",")[0] for row in rows] == ["step", "25", "30", "50", "55"]
+    assert (
+        cut.header["command"].count("--out") == 1 and "then python scripts/train.py --resume" in cut.header["command"]
+    )
+    again = script("train", "--resume", tmp_path / "cut", "--steps", 55)
+    assert again.returncode == 2 and "55 steps already" in again.stderr
+    other = script("train", "--resume", tmp_path / "cut", "--batch", 4)
+    assert other.returncode == 2 and "leave it out" in other.stderr
 
 
 def test_a_run_folder_holds_what_was_promised(music, tmp_path):

@@ -16,7 +16,7 @@ torch_model = pytest.importorskip("torch_model")
 pytestmark = pytest.mark.torch
 BOUND = {np.float32: 1e-5, np.float64: 1e-10}
 TRACE = {"reader.w": "reader_w", "voices.p": "voices_p", "cells.P": "cells", "decoder.p": "decoder_p"}
-TRACE |= {"loss.voices": "voices_loss", "loss.decoder": "decoder_loss"}
+TRACE |= {"loss.cells": "voices_loss", "loss.decoder": "decoder_loss"}
 T, B = 24, 3
 
 

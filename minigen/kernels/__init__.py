@@ -1,46 +1,43 @@
-"""Fast translations of the layers' functions, found by name; tests hold each to the reference.
+"""Fast translations of the layers' functions; the array code is the specification, and a test holds each to it.
 
-Compiled by Numba when first called, once for each machine, and kept beside the sources in __pycache__.
+lstm.py         the LSTM over a whole sequence
+pointwise.py    everything between the products
+numba_cpu.py    their table by name
 """
 
-import numpy as np
-import scipy.linalg.cython_blas  # noqa: F401  np.dot in compiled code calls it: loaded here, so that limits reach it
+import os
 
-from minigen.adam import Moments
-from minigen.kernels import lstm, pointwise
-from minigen.kernels.threads import use_threads  # noqa: F401  part of what this package offers
+from threadpoolctl import threadpool_limits
 
-NAMES = {
-    lstm: ["lstm_forward", "lstm_backward"],
-    pointwise: [
-        "softmax_forward",
-        "softmax_backward",
-        "draw",
-        "union_forward",
-        "union_backward",
-        "cross_entropy_forward",
-        "cross_entropy_backward",
-        "octave_loss_forward",
-        "octave_loss_backward",
-        "adam",
-    ],
-}
-KERNELS = {name: getattr(module, name) for module, names in NAMES.items() for name in names}
+from minigen.backend import install
+from minigen.errors import MinigenError
 
 
-def warm_up() -> None:
-    """Call every float32 kernel on arrays of a few cells: what is not in the cache is compiled now."""
-    ones = np.ones
-    x, h, mask = ones((2, 1, 3), np.float32), ones((1, 2), np.float32), ones((2, 1), bool)
-    W, b = ones((3, 8), np.float32), ones(8, np.float32)
-    _, cache = lstm.lstm_forward(x, h, h, W, W[:2], b)
-    lstm.lstm_backward(x[..., :2], None, cache)
-    p, _ = pointwise.softmax_forward(ones((2, 2, 1, 13), np.float32))
-    pointwise.softmax_backward(p, p)
-    pointwise.draw(p[0], ones((2, 1), np.float32) / 2, p[0] > 0)
-    cells, union = pointwise.union_forward(p, True)
-    pointwise.union_backward(cells, union, True)
-    pointwise.cross_entropy_backward(pointwise.cross_entropy_forward(cells, cells, mask)[1])
-    keys = ones((2, 1, 88), np.float32)
-    pointwise.octave_loss_backward(pointwise.octave_loss_forward(keys, keys, cells[..., :12], mask)[1])
-    pointwise.adam(b, b, Moments.of(b), 0.1)
+def use_kernels(choice: str, threads: int | None = None, say=lambda words: None) -> str:
+    """Choose `reference`, `fast` or `auto`, and how many threads, for the whole process; returns the words to show.
+
+    The fast kernels split the batch over the threads and give each its own products, so BLAS gets one; the reference
+    leaves the threads to BLAS. `say` is told before the kernels are loaded, since the first time they are compiled.
+    Raises MinigenError where `fast` is asked for and Numba is not there.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = threads or cores
+    if threads > cores:
+        raise MinigenError(f"{threads} threads were asked for and there are {cores} cores: ask for {cores} or fewer")
+    install({})
+    if choice == "reference":
+        threadpool_limits(threads)
+        return f"reference (threads: {threads})"
+    say("loading the kernels (compiled the first time, in about half a minute)")
+    try:
+        from minigen.kernels import numba_cpu
+    except ImportError as error:
+        if choice == "fast":
+            raise MinigenError(f"Numba cannot be loaded ({error}): install it, or use --kernels reference") from error
+        threadpool_limits(threads)
+        return f"reference (threads: {threads}; Numba cannot be loaded: {error})"
+    numba_cpu.use_threads(threads)
+    numba_cpu.warm_up()
+    install(numba_cpu.KERNELS)
+    threadpool_limits(1)
+    return f"fast (Numba, threads: {threads})"

@@ -14,7 +14,7 @@ from numba import njit, prange
 from minigen.kernels.activations import sigmoid, tanh
 from minigen.kernels.threads import share
 
-FAST = {"contract", "nnan", "ninf", "nsz", "arcp"}
+FAST = {"contract", "nsz", "arcp"}
 ROWS = 1024  # rows of a product: about what stays in a core's cache with its result
 
 

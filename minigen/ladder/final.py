@@ -19,6 +19,8 @@ from minigen.decoder import (
     octave_loss_backward,
     octave_loss_forward,
 )
+from minigen.draws import uniforms
+from minigen.errors import MinigenError
 from minigen.linear import sigmoid
 from minigen.ops import of_class, one_hot, pitch_classes, time_bits, with_empty
 from minigen.params import Params, initialise
@@ -32,16 +34,25 @@ class Final:
 
     Batch: roll (P+T, B, 88) of 0/1, whose row P is the first step predicted and whose rows before it are its real
     past; start (B,), that step's time in the song; mask (T, B), the predictions that count.
-    Trace: `reader.w` (T, B, L), `voices.p` (T, B, V, K+1), `voices.u` and `voices.notes` (T, B, V), `cells.P`
-    (T, B, C), `decoder.p`, `decoder.u` and `keys` (T, B, 88); from `step` the same without T. `union.factors` are
-    what the stop-gradient trick holds constant.
+    Trace: `reader.w` (T, B, L), `voices.p` (T, B, V, K+1), `voices.notes` (T, B, V), `cells.P` (T, B, C), `decoder.p`
+    and `keys` (T, B, 88); from `step` the same without T; `voices.u` and `decoder.u` where uniforms were given. Only
+    from `loss`: its parts `loss.cells` and `loss.decoder`, and `union.factors`, what the trick holds constant.
     """
 
     name, date, config = "final", "29/12", Config()
-    uniforms = property(lambda self: {"voices": self.config.voices, "decoder": 88}, doc="how many a step of generation")
 
     def __init__(self, config: Config | None = None):
         self.config = config or self.config
+        if self.config.keys != 12:
+            raise MinigenError(f"{self.name} plays 12 pitch classes: a configuration of 88 keys is not for it")
+
+    def draw_sizes(self) -> dict[str, int]:
+        """How many uniforms of each kind a step of generation takes."""
+        return {"voices": self.config.voices, "decoder": 88}
+
+    def draws(self, seed: int, purpose: str, step: int, rows, T: int) -> dict:
+        """The uniforms that `loss` takes for these rows: {"voices": (T, B, V)}, a pure function of the arguments."""
+        return {"voices": uniforms(seed, purpose, step, rows, (T, self.config.voices)).swapaxes(0, 1)}
 
     def shapes(self) -> dict[str, tuple]:
         """Every weight's name and shape, in the order of the flat vector."""
@@ -71,8 +82,8 @@ class Final:
         """Mean cross-entropy of the cells plus that of the decoder -> loss, gradients (or None), trace, state.
 
         draws: {"voices": uniforms (T, B, V)} or {"notes": outcomes (T, B, V)}; for a gradient check of the
-        stop-gradient form also {"factors": (V, T, B, K)}. The state given is that before the first input; the one
-        returned goes on with `step`.
+        stop-gradient form also {"factors": (V, T, B, K)}. Of the state given, the LSTMs' part is used: the past and the
+        time are the batch's. The one returned goes on with `step`.
         """
         c, mask = self.config, batch["mask"]
         T, B = mask.shape
@@ -86,7 +97,7 @@ class Final:
         (features, w, read), history = history_forward(params, x[:-1], bits, c.lags, state)
         (p, notes, sung), voices = voices_forward(params, features, c.voices, state, draws, allow_truth(truth))
         P, union = union_forward(p, c.loss == "pause", draws.get("factors"))
-        voices_loss, cross = cross_entropy_forward(P, cells, mask)
+        cells_loss, cross = cross_entropy_forward(P, cells, mask)
         (z, heard), decoder = decoder_forward(params, keys[-T - 1 : -1], truth, bits, state)
         decoder_loss, octave = octave_loss_forward(z, keys[-T:], truth, mask)
 
@@ -103,23 +114,24 @@ class Final:
         trace = {
             "reader.w": w,
             "voices.p": p.transpose(1, 2, 0, 3),
-            "voices.u": draws.get("voices"),
             "voices.notes": notes.transpose(1, 2, 0),
             "union.factors": union[1],
             "cells.P": P,
             "decoder.p": sigmoid(z) * of_class(truth),
             "keys": batch["roll"][-T:],
-            "loss.voices": voices_loss,
+            "loss.cells": cells_loss,
             "loss.decoder": decoder_loss,
         }
+        if "voices" in draws:
+            trace["voices.u"] = draws["voices"]
         past = {"past": batch["roll"][-c.past - 1 : -1], "time": batch["start"] + T}
-        return voices_loss + decoder_loss, grads, trace, past | read | sung | heard
+        return cells_loss + decoder_loss, grads, trace, past | read | sung | heard
 
     def step(self, params: Params, state: dict, x, draws: dict, temperature: float = 1.0):
         """Hear x (B, 88), the step just played, and play the next one -> keys (B, 88) of 0/1, trace, state.
 
         draws: {"voices": uniforms (B, V), "decoder": uniforms (B, 88)}, or {"notes": (B, V), "keys": (B, 88)} to play
-        what is given. `temperature` divides every logit.
+        what is given. `temperature` divides the logits of what is drawn, voices and keys.
         """
         c, xp = self.config, array_module(params.flat)
         past = xp.concatenate([state["past"][1:], x[None].astype("uint8")])
@@ -136,15 +148,15 @@ class Final:
         (z, heard), _ = decoder_forward(params, x[None].astype(params.dtype), classes.astype(params.dtype), bits, state)
         decoder_p = sigmoid(z / temperature) * of_class(classes)
         keys = draws["keys"] if "keys" in draws else draw_keys(decoder_p, draws["decoder"], classes)
+        keys = keys[0].astype("uint8")
 
         trace = {
             "reader.w": w[0],
             "voices.p": p[:, 0].swapaxes(0, 1),
-            "voices.u": draws["voices"][0] if "voices" in draws else None,
             "voices.notes": notes[:, 0].T,
             "cells.P": P[0],
             "decoder.p": decoder_p[0],
-            "decoder.u": draws["decoder"][0] if "decoder" in draws else None,
-            "keys": keys[0],
+            "keys": keys,
         }
-        return keys[0].astype("uint8"), trace, {"past": past, "time": state["time"] + 1} | read | sung | heard
+        trace |= {f"{name}.u": draws[name][0] for name in ("voices", "decoder") if name in draws}
+        return keys, trace, {"past": past, "time": state["time"] + 1} | read | sung | heard

@@ -1,0 +1,43 @@
+"""The Numba kernels by name. Compiled when first called, once for each machine, and kept beside the sources."""
+
+import numpy as np
+import scipy.linalg.cython_blas  # noqa: F401  np.dot in compiled code calls it: loaded here, so that limits reach it
+
+from minigen.adam import Moments
+from minigen.kernels import lstm, pointwise
+from minigen.kernels.threads import use_threads  # noqa: F401  part of what this package offers
+
+NAMES = {
+    lstm: ["lstm_forward", "lstm_backward"],
+    pointwise: [
+        "softmax_forward",
+        "softmax_backward",
+        "draw",
+        "union_forward",
+        "union_backward",
+        "cross_entropy_forward",
+        "cross_entropy_backward",
+        "octave_loss_forward",
+        "octave_loss_backward",
+        "adam",
+    ],
+}
+KERNELS = {name: getattr(module, name) for module, names in NAMES.items() for name in names}
+
+
+def warm_up() -> None:
+    """Call every float32 kernel on arrays of a few cells: what is not in the cache is compiled now."""
+    ones = np.ones
+    x, h, mask = ones((2, 1, 3), np.float32), ones((1, 2), np.float32), ones((2, 1), bool)
+    W, b = ones((3, 8), np.float32), ones(8, np.float32)
+    _, cache = lstm.lstm_forward(x, h, h, W, W[:2], b)
+    lstm.lstm_backward(x[..., :2], None, cache)
+    p, _ = pointwise.softmax_forward(ones((2, 2, 1, 13), np.float32))
+    pointwise.softmax_backward(p, p)
+    pointwise.draw(p[0], ones((2, 1), np.float32) / 2, p[0] > 0)
+    cells, union = pointwise.union_forward(p, True)
+    pointwise.union_backward(cells, union, True)
+    pointwise.cross_entropy_backward(pointwise.cross_entropy_forward(cells, cells, mask)[1])
+    keys = ones((2, 1, 88), np.float32)
+    pointwise.octave_loss_backward(pointwise.octave_loss_forward(keys, keys, cells[..., :12], mask)[1])
+    pointwise.adam(b, b, Moments.of(b), 0.1)

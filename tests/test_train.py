@@ -1,0 +1,85 @@
+"""The running of a training: the falling rate, validation, what stops it."""
+
+import numpy as np
+import pytest
+
+from minigen.adam import Moments
+from minigen.dataset import Dataset
+from minigen.errors import MinigenError
+from minigen.ladder import LADDER
+from minigen.train import Run, judge, update, validate
+
+rungs = pytest.mark.parametrize("name", LADDER)
+
+
+def songs_of(*lengths, seed=0):
+    rng = np.random.default_rng(seed)
+    rolls = [(rng.random((length, 88)) < 0.03).astype(np.uint8) for length in lengths]
+    for roll in rolls:
+        roll[[0, -1], 40] = 1
+    return rolls
+
+
+def run_of(model, rate=0.01, seed=0):
+    params = model.init(seed)
+    return Run(params, Moments.of(params.flat), rate)
+
+
+def test_the_rate_falls_where_nothing_improves():
+    run = run_of(LADDER["final"]())
+    verdicts = []
+    for step, loss in enumerate([3, 2, 2.5, 2.1, 2.2, 1, 1, 1, 1, 1, 1], start=1):
+        run.step = step
+        verdicts.append((judge(run, loss, patience=3), round(run.rate, 6)))
+    assert verdicts == [
+        *[("best", 0.01), ("best", 0.01), ("", 0.01), ("", 0.01), ("lowered", 0.003), ("best", 0.003)],
+        *[("", 0.003), ("", 0.003), ("lowered", 0.0009), ("", 0.0009), ("", 0.0009)],
+    ]
+    assert (run.best, run.best_step, run.fell_at) == (1, 6, 9)
+    run.rate, run.step = 1.1e-5, 20
+    assert judge(run, 5, 3) == "lowered" and run.rate == 1e-5
+    run.step = 22
+    assert judge(run, 5, 3) == ""
+    run.step = 23
+    assert judge(run, 5, 3) == "over"
+
+
+@rungs
+def test_validation_is_the_mean_over_every_step_of_whole_songs(name):
+    """Cut into chunks of 256 with carried states, songs of several lengths: as each song alone in one piece."""
+    model, songs = LADDER[name](), songs_of(700, 300, 16)
+    params, past = model.init(1, np.float64), model.config.past
+    found = validate(model, params, songs, seed=3)
+    # the notes drawn depend on how songs lie side by side: the decoder's loss does not
+    total = 0.0
+    for song in songs:
+        T = len(song)
+        roll = np.concatenate([np.zeros((past, 88), np.uint8), song])[:, None]
+        batch = {"roll": roll, "start": np.zeros(1, np.int64), "mask": np.ones((T, 1), bool)}
+        trace = model.loss(params, batch, model.draws(0, "x", 0, [0], T), grad=False)[2]
+        total += trace["loss.decoder"] * T
+    assert found["decoder"] == pytest.approx(total / sum(map(len, songs)), rel=1e-9)
+    assert found["loss"] == pytest.approx(found["cells"] + found["decoder"])
+    assert found == validate(model, params, songs, seed=3)
+
+
+@rungs
+def test_one_fragment_is_learned(name):
+    """The same fragment again and again: the loss falls under half of its start within 40 updates."""
+    model = LADDER[name]()
+    run, data = run_of(model), Dataset(songs_of(32), model.config.past, 32, 32, False)
+    losses = [update(model, run, data, 0, range(2))["loss"] for _ in range(40)]
+    assert losses[-1] < 0.5 * losses[0]
+    assert run.step == 40 and run.moments.step == 40
+
+
+def test_numbers_that_blow_up_end_the_run_before_they_reach_the_weights():
+    model = LADDER["final"]()
+    run, data = run_of(model), Dataset(songs_of(32), model.config.past, 32, 32, False)
+    run.params["head3.b"][4] = np.nan
+    before = run.params
+    with pytest.raises(MinigenError, match="not a number") as caught, np.errstate(all="ignore"):
+        update(model, run, data, 0, range(2))
+    assert caught.value.code == 3 and run.params is before and run.step == 0
+    with pytest.raises(MinigenError, match="held-out songs is not a number"), np.errstate(all="ignore"):
+        validate(model, run.params, songs_of(32), 0)
