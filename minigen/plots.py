@@ -10,13 +10,16 @@ def _save(figure: Figure, path) -> None:
 
 
 def plot_roll(path, roll, primer_steps: int = 0, steps_a_bar: int = 16, title: str = "") -> None:
-    """A piano roll (T, 88) as a PNG: time to the right in bars, pitch upwards, the primer shaded."""
+    """A piano roll (T, 88) as a PNG: time to the right in bars, pitch upwards, strikes dark, the primer shaded."""
     T = len(roll)
     bars = max(1, T // steps_a_bar)
     figure = Figure(figsize=(min(16, 2 + 0.6 * bars), 4))
     axes = figure.subplots()
     t, key = np.nonzero(np.asarray(roll) > 0)
-    axes.barh(key + 21, 0.9 / steps_a_bar, left=t / steps_a_bar, height=0.9, color="#1f4e79")
+    struck = np.append(np.unique(t), T)
+    rings = struck[np.searchsorted(struck, t, side="right")] - t  # until anything is struck again
+    axes.barh(key + 21, rings / steps_a_bar, left=t / steps_a_bar, height=0.8, color="#b7cadd")
+    axes.barh(key + 21, 0.8 / steps_a_bar, left=t / steps_a_bar, height=0.8, color="#1f4e79")
     if primer_steps:
         axes.axvspan(0, primer_steps / steps_a_bar, color="#f2c14e", alpha=0.35, lw=0)
     low, high = (key.min() + 21, key.max() + 21) if len(key) else (48, 72)

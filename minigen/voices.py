@@ -74,12 +74,12 @@ def voices_forward(params, features, V: int, state, draws, allowed=None, tempera
 def voices_backward(dp, cache):
     """dp (V, T, B, K+1) at temperature 1 -> dfeatures (T, B, F), gradients by layer {"voice1": (dWx, dWh, db), ...}."""
     F, caches = cache
-    grads, dfeatures = {}, 0
+    grads, dfeatures = {}, array_module(dp).zeros((*dp.shape[1:3], F), dp.dtype)
     for v in reversed(range(len(caches))):
         lstm, linear, softmax = caches[v]
         dz = softmax_backward(dp[v], softmax)
         dh, *grads[f"head{v + 1}"] = linear_backward(dz, linear)
         dx, _, _, *grads[f"voice{v + 1}"] = lstm_backward(dh, None, lstm)
         # in the forward pass this was: join(features, heard); nothing flows into what was drawn
-        dfeatures = dfeatures + dx[..., :F]
+        dfeatures += dx[..., :F]
     return dfeatures, grads
