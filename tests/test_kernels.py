@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import numba
 import numpy as np
 import pytest
 
@@ -12,6 +13,7 @@ from minigen.kernels import use_kernels
 from minigen.kernels.numba_cpu import KERNELS, use_threads
 from minigen.ladder import LADDER
 
+CORES = min(2, numba.config.NUMBA_NUM_THREADS)
 BOUND = {np.float64: 1e-12, np.float32: 1e-5}
 MODULES = (linear, lstm, voices, union, decoder, adam)
 REFERENCE = {name: getattr(module, name).reference for name in KERNELS for module in MODULES if hasattr(module, name)}
@@ -56,11 +58,11 @@ def test_every_kernel_has_a_reference():
 
 
 @pytest.mark.parametrize("dtype", BOUND)
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [1, CORES])
 @pytest.mark.parametrize("T, B, H", SIZES)
 def test_lstm(dtype, threads, T, B, H):
     rng, I = np.random.default_rng(T + B + H), 6
-    use_threads(min(threads, 2))
+    use_threads(threads)
     shapes = [(T, B, I), (B, H), (B, H), (I, 4 * H), (H, 4 * H), (4 * H,)]
     arrays = [rng.normal(size=shape) * 0.5 for shape in shapes]
     dh, dc = strided(rng.normal(size=(T, B, H)).astype(dtype)), rng.normal(size=(B, H)).astype(dtype)
@@ -162,7 +164,7 @@ def test_any_order_in_memory():
 
 @pytest.fixture
 def fast():
-    yield use_kernels("fast", 2)
+    yield use_kernels("fast", CORES)
     use_kernels("reference", 1)
 
 
@@ -192,13 +194,13 @@ def test_the_same_threads_give_the_same_bits(fast):
     params, batch = model.init(1), toy_batch(model, T, B)
     notes = {"notes": np.random.default_rng(9).integers(0, 13, (T, B, 5))}
     found = {}
-    for threads in (1, 2, 2):
+    for threads in (1, CORES, CORES):
         use_threads(threads)
         grads = model.loss(params, batch, notes)[1].flat
         if threads in found:
             assert (grads == found[threads]).all()
         found[threads] = grads
-    assert np.abs(found[1] - found[2]).max() <= 1e-6 * np.abs(found[1]).max()
+    assert np.abs(found[1] - found[CORES]).max() <= 1e-6 * np.abs(found[1]).max()
 
 
 def test_importing_minigen_is_light():
