@@ -29,9 +29,10 @@ def sigmoid(x):
 
 
 def _tanh32(x):
-    x = min(max(x, -END), END)
-    z = x * x
-    return x * ((((P4 * z + P3) * z + P2) * z + P1) * z + P0) / ((((Q4 * z + Q3) * z + Q2) * z + Q1) * z + Q0)
+    below = END if x > END else x  # so written, what is not a number stays so, and each line is one instruction
+    y = -END if below < -END else below
+    z = y * y
+    return y * ((((P4 * z + P3) * z + P2) * z + P1) * z + P0) / ((((Q4 * z + Q3) * z + Q2) * z + Q1) * z + Q0)
 
 
 @overload(tanh, inline="always")
