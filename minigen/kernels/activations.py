@@ -29,8 +29,8 @@ def sigmoid(x):
 
 
 def _tanh32(x):
-    below = END if x > END else x  # so written, what is not a number stays so, and each line is one instruction
-    y = -END if below < -END else below
+    # so written, and not with min and max: what is not a number stays so, at no cost
+    y = -END if x < -END else (END if x > END else x)
     z = y * y
     return y * ((((P4 * z + P3) * z + P2) * z + P1) * z + P0) / ((((Q4 * z + Q3) * z + Q2) * z + Q1) * z + Q0)
 
