@@ -16,6 +16,7 @@ P3, P4 = np.float32(2.060894803435076e-05), np.float32(1.33544801883545e-08)
 Q0, Q1, Q2 = np.float32(1), np.float32(0.46714335680007935), np.float32(0.025876950472593307)
 Q3, Q4 = np.float32(0.0003285621351096779), np.float32(7.776482675581065e-07)
 END, HALF = np.float32(9), np.float32(0.5)
+OPTIONS = {"fastmath": {"contract", "nsz", "arcp"}, "error_model": "numpy"}
 
 
 def tanh(x):
@@ -35,12 +36,12 @@ def _tanh32(x):
     return y * ((((P4 * z + P3) * z + P2) * z + P1) * z + P0) / ((((Q4 * z + Q3) * z + Q2) * z + Q1) * z + Q0)
 
 
-@overload(tanh, inline="always")
+@overload(tanh, jit_options=OPTIONS)
 def _tanh(x):
     return _tanh32 if x is types.float32 else lambda x: math.tanh(x)
 
 
-@overload(sigmoid, inline="always")
+@overload(sigmoid, jit_options=OPTIONS)
 def _sigmoid(x):
     if x is types.float32:
         return lambda x: HALF * tanh(HALF * x) + HALF
