@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minigen.errors import MinigenError
 from minigen.params import Params
 
 BOUND = 1e-6
@@ -70,13 +71,20 @@ def check(forward, backward, inputs: dict, rng: np.random.Generator | None = Non
     rng = rng or np.random.default_rng(0)
     values = [np.asarray(value, np.float64) for value in inputs.values()]
     before = [value.copy() for value in values]
-    out, cache = forward(*values)
+    result = forward(*values)
+    if not (isinstance(result, tuple) and len(result) == 2):
+        raise MinigenError("forward should return (out, cache), where out may be a tuple of arrays")
+    out, cache = result
     single = not isinstance(out, tuple)
     dout = [rng.normal(size=y.shape) for y in ((out,) if single else out)]
     kept = [d.copy() for d in dout]
     grads = backward(dout[0] if single else tuple(dout), cache)
     again = backward(dout[0] if single else tuple(dout), cache)
     grads, again = (grads, again) if isinstance(grads, tuple | list) else ((grads,), (again,))
+    if len(grads) != len(values):
+        raise MinigenError(
+            f"backward returned {len(grads)} gradients for {len(values)} inputs: None stands for one left out"
+        )
     untouched = all(np.array_equal(a, b) for a, b in zip([*values, *dout], [*before, *kept], strict=True))
 
     def scalar(out) -> float:
@@ -86,7 +94,10 @@ def check(forward, backward, inputs: dict, rng: np.random.Generator | None = Non
     for k, (name, grad, twice) in enumerate(zip(inputs, grads, again, strict=True)):
         if grad is None:
             continue
-        assert grad.shape == values[k].shape, f"d{name} has shape {grad.shape}, {name} has {values[k].shape}"
+        if grad.shape != values[k].shape:
+            raise MinigenError(
+                f"d{name} has shape {grad.shape} and {name} has {values[k].shape}: check backward's order"
+            )
         direction = rng.normal(size=values[k].shape)
         measured = slope(lambda x, k=k: scalar(forward(*values[:k], x, *values[k + 1 :])[0]), values[k], direction)
         error = relative_error(measured, float(np.sum(grad * direction)))

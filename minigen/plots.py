@@ -2,6 +2,7 @@
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 
 def _save(figure: Figure, path) -> None:
@@ -43,10 +44,10 @@ def plot_loss(path, rows: list[dict], baselines: dict[str, float], unit: str) ->
     axes.plot(steps, [row["train_cells"] for row in rows], color="#9db4c0", label="training")
     axes.plot(steps, [row["valid_cells"] for row in rows], color="#1f4e79", label="held-out songs")
     for (name, value), shade in zip(baselines.items(), np.linspace(0.2, 0.7, len(baselines)), strict=True):
-        axes.axhline(value, ls=":", lw=1, color=str(shade))
-        axes.annotate(name, (1, value), xycoords=("axes fraction", "data"), fontsize=7, va="center")
+        axes.axhline(value, ls=":", lw=1, color=str(shade), label=f"{name}: {value:.3f}")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("step")
     axes.set_ylabel(unit)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, fontsize=8)
     axes.set_title("loss of the cells", fontsize=10, loc="left")
     _save(figure, path)

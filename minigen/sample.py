@@ -54,7 +54,18 @@ def play(trained: Trained, seed: int = 0, primer=None, temperature: float = 1.0)
 
 
 def generate(trained: Trained, bars: int = 16, seed: int = 0, primer=None, temperature: float = 1.0) -> np.ndarray:
-    """A piece: the first bar of the primer, if one is given, then `bars` new bars -> (T, 88) of 0/1."""
+    """A piece: the first bar of the primer, if one is given, then `bars` new bars -> (T, 88) of 0/1.
+
+    Raises MinigenError for bars or a seed that is no whole number, a temperature of 0, a primer that is no roll.
+    """
+    if not isinstance(trained, Trained):
+        raise MinigenError("generate takes a model that minigen.load has read: model = minigen.load(path)")
+    if not (isinstance(bars, int) and bars > 0 and isinstance(seed, int) and seed >= 0):
+        raise MinigenError(f"bars {bars!r} and seed {seed!r}: give whole numbers, bars from 1 and a seed from 0")
+    if not 0 < temperature < float("inf"):
+        raise MinigenError(f"a temperature of {temperature!r} cannot be used: give a number over 0, 1 is neutral")
+    if primer is not None and (np.ndim(primer) != 2 or np.shape(primer)[1] != 88 or not len(primer)):
+        raise MinigenError("the primer is not a roll (steps, 88): give what minigen.read_midi(path) returns")
     bar = trained.model.config.steps_a_bar
     primer = None if primer is None else np.asarray(primer)[:bar] > 0
     steps = bars * bar

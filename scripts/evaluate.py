@@ -36,8 +36,8 @@ def main():
     parser = Parser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("checkpoint", type=Path)
-    add("sources", nargs="*", metavar="FOLDER|FILE|SONGSET", help="the music that it was trained on")
-    add("--corpus", choices=CORPORA, help="a corpus instead of files (default: songs)")
+    add("sources", nargs="*", metavar="FOLDER", help="the music that it was trained on, if it is no corpus")
+    add("--corpus", choices=CORPORA, help="a corpus instead of files (default: that of the checkpoint)")
     add("--seeds", type=finite(1, 10**5, int), default=100, help="pieces to generate, of seeds 0, 1, ...")
     add("--bars", type=finite(8, 10**4, int), default=16)
     add("--check", action="store_true", help="exit 1 where a bound is missed")
@@ -48,7 +48,9 @@ def main():
         seed, valid, digest, *limits = (trained.header["split"][name] for name in SPLIT)
     except KeyError as error:
         raise MinigenError(f"{args.checkpoint} does not say which songs were held out: train it again") from error
-    songs, _ = find_songs(args.sources, args.corpus, *limits, say=print)
+    name = trained.header.get("data", "").partition(":")[0]
+    corpus = args.corpus or (name if name in CORPORA else None)
+    songs, _ = find_songs(args.sources, corpus, *limits, say=print)
     if songs.digest() != digest:
         raise MinigenError(f"{args.checkpoint} was trained on other songs than these: name those it was trained on")
     train, valid = ([trim(r, c.steps_a_bar) for r in part.rolls] for part in split(songs, seed, valid))

@@ -33,7 +33,7 @@ def arguments():
     add("--temperature", type=finite(0.01, 100), default=1.0, help="under 1 safer, over 1 wilder")
     add("--primer", type=Path, metavar="FILE.mid", help="go on from the first bar of this; without it, from silence")
     add("--num-outputs", type=finite(1, 10_000, int), default=1, help="pieces, of seeds SEED, SEED+1, ...")
-    add("--bpm", type=finite(10, 1000), default=100)
+    add("--bpm", type=finite(10, 1000), default=120, help="quarters a minute (default: 120)")
     add("--out", type=Path, default=Path("generated"), metavar="FOLDER", help="where to write")
     add("--info", action="store_true", help="print what is in the checkpoint, and stop")
     return parser.parse_args()
@@ -53,6 +53,8 @@ def info(trained: checkpoint.Trained) -> None:
 def main():
     args = arguments()
     use_kernels("reference", threads=1)  # one stream: every product is a vector times a matrix
+    if args.checkpoint.is_dir():
+        args.checkpoint /= "best.npz"  # a run folder
     trained = checkpoint.load(args.checkpoint)
     if args.info:
         info(trained)
@@ -62,15 +64,18 @@ def main():
         try:
             primer = trim(read_midi(args.primer), bar)[:bar]
         except Refused as reason:
-            raise MinigenError(f"{args.primer} cannot be a primer: {reason}") from reason
+            raise MinigenError(f"{args.primer} cannot be a primer, {reason}: name a MIDI file in 4/4") from reason
     heard = 0 if primer is None else len(primer)
+    label = args.checkpoint.stem
+    if label in ("best", "last"):  # of a run
+        label = f"{args.checkpoint.resolve().parent.name}-{label}"
     args.out.mkdir(parents=True, exist_ok=True)
     for seed in range(args.seed, args.seed + args.num_outputs):
         began = time.monotonic()
         roll = generate(trained, args.bars, seed, primer, args.temperature)
         took = time.monotonic() - began
-        name = args.out / f"{args.checkpoint.stem}-{trained.model.name}-seed{seed}"
-        title = f"{args.checkpoint.stem}, {trained.model.name}, seed {seed}"
+        name = args.out / f"{label}-{trained.model.name}-seed{seed}"
+        title = f"{label}, {trained.model.name}, seed {seed}"
         write_midi(f"{name}.mid", roll, bpm=args.bpm, steps_a_bar=bar)
         plot_roll(f"{name}.png", roll, heard, bar, title)
         begins = f"the primer ends at step {heard} (bar {heard / bar:g})" if heard else "it starts from silence"

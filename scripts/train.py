@@ -60,7 +60,7 @@ def arguments():
     add("--corpus", choices=CORPORA, help="a corpus instead of files (default: songs)")
     add("--model", choices=list(LADDER), help="default: final")
     add("--steps", type=finite(1, 1e9, int), help="stop after this many steps in all")
-    add("--minutes", type=finite(0.001, 1e6), help="stop after this long, counted from the first step")
+    add("--minutes", type=finite(0.001, 1e6), help="stop after this long from the first step (default: when flat)")
     add("--batch", type=finite(1, 4096, int), help="fragments a step (default: 64)")
     add("--rate", type=finite(1e-8, 1), help="Adam's rate at the start (default: 0.01)")
     add("--seed", type=finite(0, 2**63 - 1, int), help="default: 0")
@@ -114,7 +114,7 @@ def start(args, xp):
     except (OSError, AttributeError, KeyError, ValueError, TypeError) as error:
         raise MinigenError(f"{args.resume} cannot be resumed, a part of it is damaged: use --init {path}") from error
     if args.steps and args.steps <= counters["step"]:
-        raise MinigenError(f"this run has {counters['step']} steps already: ask for more with --steps")
+        raise MinigenError(f"this run has {counters['step']} steps already: ask for more of them with --steps")
     rows = [row for row in rows if row["step"] <= counters["step"]]
     return model, Run(params, moments, **counters, rows=rows), header.get("split", {})
 
@@ -125,9 +125,12 @@ class Folder:
     def __init__(self, path: Path, model, state: Run, about: dict, baselines: dict):
         self.path, self.model, self.state, self.about, self.baselines = path, model, state, about, baselines
 
-    def save(self, name: str, counters: dict) -> None:
+    def save(self, name: str) -> None:
         params, moments = self.state.params, self.state.moments
-        about = self.about | {"metrics": self.state.rows[-1] | {"baselines": self.baselines}, "training": counters}
+        about = self.about | {
+            "metrics": self.state.rows[-1] | {"baselines": self.baselines},
+            "training": self.state.counters(),
+        }
         moments = Moments(to_host(moments.m), to_host(moments.v), moments.step)
         checkpoint.save(self.path / name, self.model, params.with_flat(to_host(params.flat)), moments, **about)
 
@@ -168,20 +171,21 @@ def loop(args, model, state: Run, folder: Folder, data: Dataset, valid: list, st
         ended = "stopped" if stop.code else "done" if done >= 1 else ""
         if state.step % EVERY and not ended:
             continue
-        found, counters, rate = validate(model, state.params, valid, args.seed), state.counters(), state.rate
-        shown, verdict = found["loss"], judge(state, found["loss"], PATIENCE)
+        found, rate = validate(model, state.params, valid, args.seed), state.rate
+        # where a run is stopped between two validations nothing is judged, so that going on is as never having stopped
+        verdict = "" if state.step % EVERY else judge(state, found["loss"], PATIENCE)
+        shown = found["loss"]
         row = {"step": state.step, "seconds": round(before + spent, 3), "rate": rate}
         row |= {f"train_{name}": value for name, value in mean.items()}
         state.rows.append(row | {f"valid_{name}": value for name, value in found.items()})
         training, held_out = (" + ".join(f"{p[n]:.4f}" for n in p if n != "loss") for p in (mean, found))
         line = f"step {state.step:5}  training {training}  held-out {held_out}  rate {rate:g}  {speed:.2f} steps/s"
         bar.write(f"{line}  {verdict}".rstrip(), file=sys.stdout)
-        if verdict == "best":
-            folder.save("best.npz", state.counters())
+        if verdict == "best" or not (folder.path / "best.npz").exists():
+            folder.save("best.npz")
         elif verdict == "lowered":
             folder.back_to_best()
-        # a run that ends between two validations is resumed as if this one had not been
-        folder.save("last.npz", counters if state.step % EVERY else state.counters())
+        folder.save("last.npz")
         folder.report()
         if state.step % (10 * EVERY) == 0 or ended:
             folder.play(args.seed)
@@ -198,6 +202,10 @@ def run_folder(args, name: str) -> Path:
         raise MinigenError(f"{args.out} holds a run already: --resume {args.out}, or choose another --out")
     names = (Path("runs") / (name if n == 1 else f"{name}-{n}") for n in itertools.count(1))
     path = args.out or next(path for path in names if not path.exists())
+    for source in map(Path, args.sources):
+        if source.is_dir() and source.resolve() in (path.resolve(), *path.resolve().parents):
+            raise MinigenError(f"{path} lies in {source}, whose music is searched: its samples would be learned. "
+                               "Choose another --out")  # fmt: skip
     path.mkdir(parents=True, exist_ok=True)
     return path
 
@@ -212,16 +220,17 @@ def tell(songs: SongSet, train: SongSet, valid: SongSet, data: Dataset, c, path:
     (path / "refused.txt").write_text(lines, encoding="utf-8", errors="backslashreplace")
     print(f"{len(songs)} songs: {len(train)} to train on give {len(data)} fragments, {len(valid)} are held out")
     share = metrics.too_large(songs.rolls, c.voices, c.keys)
-    print(f"{share:.2%} of the struck steps have more than {c.voices} different notes, which cannot be played")
+    if share:
+        print(f"{share:.2%} of the struck steps have more than {c.voices} different notes, which cannot be played")
 
 
 def main():
     args = arguments()
     xp, device = use_device(args.device)
     model, state, before = start(args, xp)
-    kernels = use_kernels(args.kernels, args.threads, print)
     limits = {"max_tracks": args.max_tracks, "max_tempos": args.max_tempos}
     songs, name = find_songs(args.sources, args.corpus, **limits, say=print)
+    kernels = use_kernels(args.kernels, args.threads, print)
     c = model.config
     if (songs.steps_a_bar, songs.held) != (c.steps_a_bar, c.held):
         raise MinigenError(f"these songs have another grid than {model.name} was made for: convert them first")
@@ -253,7 +262,8 @@ def main():
         ended = loop(args, model, state, Folder(path, model, state, about, baselines), data, valid_rolls, stop)
     if ended == "flat":
         print("the held-out loss no longer falls, at the lowest rate")
-    print(f"best held-out loss {state.best:.4f} at step {state.best_step}; the run is in {path}")
+    best = checkpoint.load(path / "best.npz").header["metrics"]
+    print(f"best held-out loss {best['valid_loss']:.4f} (all parts together) at step {best['step']}; it is in {path}")
     print(f"hear it: python scripts/sample.py {path / 'best.npz'}")
     if ended == "stopped":
         print(f"stopped and saved; go on: python scripts/train.py --resume {path}")

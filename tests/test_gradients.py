@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from minigen.errors import MinigenError
 from minigen.gradcheck import check, check_model, relative_error, toy_batch
 from minigen.ladder import LADDER
 from scripts.gradcheck import LAYERS
@@ -78,3 +79,13 @@ def test_two_outputs_and_a_gradient_left_out():
 
     rows = check(forward, backward, inputs)
     assert [(row.tensor, row.ok) for row in rows] == [("dx", True)]
+
+
+def test_a_layer_of_another_form_is_told_what_is_missing():
+    inputs = {"x": np.ones((2, 3)), "W": np.ones((3, 4))}
+    with pytest.raises(MinigenError, match="should return"):
+        check(lambda x, W: x @ W, None, inputs)
+    with pytest.raises(MinigenError, match="1 gradients for 2 inputs"):
+        check(lambda x, W: (x @ W, (x, W)), lambda dy, cache: dy @ cache[1].T, inputs)
+    with pytest.raises(MinigenError, match="order"):
+        check(lambda x, W: (x @ W, (x, W)), lambda dy, cache: (cache[0].T @ dy, dy @ cache[1].T), inputs)

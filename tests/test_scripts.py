@@ -59,6 +59,8 @@ def test_resume_is_as_if_it_had_never_stopped(music, tmp_path):
     whole, cut = (checkpoint.load(tmp_path / name / "last.npz") for name in ("whole", "cut"))
     assert (whole.params.flat == cut.params.flat).all()
     assert (whole.moments.m == cut.moments.m).all() and (whole.moments.v == cut.moments.v).all()
+    bests = [checkpoint.load(tmp_path / name / "best.npz").params.flat for name in ("whole", "cut")]
+    assert (bests[0] == bests[1]).all()
     assert whole.header["training"] == cut.header["training"] and whole.header["training"]["step"] == 55
     rows = (tmp_path / "cut" / "metrics.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows] == ["step", "25", "30", "50", "55"]
@@ -155,6 +157,16 @@ def test_in_code(fresh, tmp_path):
     assert ((minigen.read_midi(tmp_path / "song.mid") > 0) == (roll > 0)).all()
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [{"bars": 0}, {"bars": 1.5}, {"seed": -1}, {"temperature": 0}, {"temperature": float("nan")}]
+    + [{"primer": "song.mid"}, {"primer": np.zeros((5, 12))}, {"trained": "a path"}],
+)
+def test_wrong_arguments_in_code(fresh, wrong):
+    with pytest.raises(minigen.MinigenError):
+        minigen.generate(**{"trained": minigen.load(fresh), "bars": 1} | wrong)
+
+
 def test_info(fresh):
     done = script("sample", fresh, "--info")
     assert done.returncode == 0
@@ -190,6 +202,8 @@ BAD = {
     "a primer that is none": ("sample", ["fresh.npz", "--primer", "fresh.npz"], "fresh.npz"),
     "no bars": ("sample", ["fresh.npz", "--bars", "0"], "--bars"),
     "a temperature of 0": ("sample", ["fresh.npz", "--temperature", "0"], "--temperature"),
+    "a run folder inside the music": ("train", ["two", "--out", "two/run"], "--out"),
+    "a folder that is no run": ("sample", ["empty"], "empty"),
     "an evaluation without a split": ("evaluate", ["fresh.npz"], "held out"),
 }
 
@@ -203,6 +217,9 @@ def desk(tmp_path_factory, fresh):
     (desk / "empty" / "notes.txt").write_text("no music")
     (desk / "refused" / "bad.mid").write_bytes(b"MThd")
     shutil.copy(sorted(SONGS.glob("*.mid"))[0], desk / "one")
+    (desk / "two").mkdir()
+    for path in sorted(SONGS.glob("*.mid"))[:2]:
+        shutil.copy(path, desk / "two")
     shutil.copy(fresh, desk / "fresh.npz")
     (desk / "short.npz").write_bytes(fresh.read_bytes()[:1000])
     SongSet([np.ones((16, 88), np.uint8)], ["a"]).save(desk / "songs.npz")
