@@ -2,6 +2,9 @@
 
 lstm.py         the LSTM over a whole sequence
 pointwise.py    everything between the products
+adam.py         Adam in one pass
+activations.py  tanh, sigmoid and how kernels are compiled
+threads.py      how many threads a kernel gets
 numba_cpu.py    their table by name
 """
 
@@ -36,7 +39,7 @@ def use_kernels(choice: str, threads: int | None = None, say=lambda words: None)
             raise MinigenError(f"Numba cannot be loaded ({error}): install it, or use --kernels reference") from error
         threadpool_limits(threads)
         return f"reference (threads: {threads}; Numba cannot be loaded: {error})"
-    numba_cpu.use_threads(threads)
+    threads = numba_cpu.use_threads(threads)
     numba_cpu.warm_up()
     install(numba_cpu.KERNELS)
     threadpool_limits(1)

@@ -9,16 +9,15 @@ What makes it fast, in the order of what it brings:
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
-from minigen.kernels.activations import sigmoid, tanh
+from minigen.kernels.activations import compiled, sigmoid, tanh
 from minigen.kernels.threads import share
 
-FAST = {"contract", "nsz", "arcp"}
 ROWS = 1024  # rows of a product: about what stays in a core's cache with its result
 
 
-@njit(parallel=True, cache=True, fastmath=FAST, error_model="numpy", nogil=True)
+@compiled
 def _forward(x, h, c, gates, Wx, Wh, b, bounds, chunk):
     T, B, I = x.shape
     H = Wh.shape[0]
@@ -50,7 +49,7 @@ def _forward(x, h, c, gates, Wx, Wh, b, bounds, chunk):
                         h[t + 1, n, j] = h_t[r, j]
 
 
-@njit(parallel=True, cache=True, fastmath=FAST, error_model="numpy", nogil=True)
+@compiled
 def _backward(dh, dh_next, dc_next, x, h, c, gates, WxT, WhT, dx, dW, db, bounds, chunk):
     T, B, I = x.shape
     H = WhT.shape[1]

@@ -4,7 +4,7 @@ import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401  np.dot in compiled code calls it: loaded here, so that limits reach it
 
 from minigen.adam import Moments
-from minigen.kernels import lstm, pointwise
+from minigen.kernels import adam, lstm, pointwise
 from minigen.kernels.threads import use_threads  # noqa: F401  part of what this package offers
 
 NAMES = {
@@ -19,8 +19,8 @@ NAMES = {
         "cross_entropy_backward",
         "octave_loss_forward",
         "octave_loss_backward",
-        "adam",
     ],
+    adam: ["adam"],
 }
 KERNELS = {name: getattr(module, name) for module, names in NAMES.items() for name in names}
 
@@ -40,4 +40,4 @@ def warm_up() -> None:
     pointwise.cross_entropy_backward(pointwise.cross_entropy_forward(cells, cells, mask)[1])
     keys = ones((2, 1, 88), np.float32)
     pointwise.octave_loss_backward(pointwise.octave_loss_forward(keys, keys, cells[..., :12], mask)[1])
-    pointwise.adam(b, b, Moments.of(b), 0.1)
+    adam.adam(b, b, Moments.of(b), 0.1)

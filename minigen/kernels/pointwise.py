@@ -3,7 +3,6 @@
 softmax and draw      a row of outcomes at a time
 union, cross-entropy  a cell of a step at a time, all its voices together
 octave loss           a key at a time, nothing at all for a class that is silent
-adam                  one pass over the flat vector instead of twelve
 
 The equations and their order are those of the functions of the same names.
 """
@@ -11,17 +10,13 @@ The equations and their order are those of the functions of the same names.
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
-from minigen.adam import BETA1, BETA2, EPSILON, Moments
-from minigen.kernels.activations import sigmoid
+from minigen.kernels.activations import compiled, sigmoid
 from minigen.kernels.threads import share
 from minigen.ops import counted
 from minigen.union import CLIP
 from minigen.union import union_forward as union_reference
-
-FAST = {"contract", "nsz", "arcp"}
-compiled = njit(parallel=True, cache=True, fastmath=FAST, error_model="numpy", nogil=True)
 
 
 @compiled
@@ -253,22 +248,3 @@ def octave_loss_backward(cache):
     share(z.size)
     _octave_loss_backward(*rows, mask.reshape(-1), z.dtype.type(1 / cells), dz.reshape(mask.size, -1))
     return dz
-
-
-@compiled
-def _adam(flat, grad, m, v, rate, first, second, b1, b2, epsilon, new, new_m, new_v):
-    one = flat.dtype.type(1)
-    for k in prange(len(flat)):
-        g = min(max(grad[k], -one), one)
-        new_m[k] = b1 * m[k] + (one - b1) * g
-        new_v[k] = b2 * v[k] + (one - b2) * g * g
-        new[k] = flat[k] - rate * (new_m[k] / first) / (math.sqrt(new_v[k] / second) + epsilon)
-
-
-def adam(flat, grad, moments: Moments, rate: float):
-    n, real = moments.step + 1, flat.dtype.type
-    constants = [real(c) for c in (rate, 1 - BETA1**n, 1 - BETA2**n, BETA1, BETA2, EPSILON)]
-    new, m, v = np.empty_like(flat), np.empty_like(flat), np.empty_like(flat)
-    share(flat.size)
-    _adam(flat, grad, moments.m, moments.v, *constants, new, m, v)
-    return new, Moments(m, v, n)

@@ -6,10 +6,11 @@ SMALL = 100_000  # cells; an empty parallel region takes some microseconds on an
 _threads = 1
 
 
-def use_threads(threads: int) -> None:
-    """The number for the whole process."""
+def use_threads(threads: int) -> int:
+    """Set and return the number for the whole process: at most what NUMBA_NUM_THREADS allows."""
     global _threads
-    _threads = threads
+    _threads = min(threads, numba.config.NUMBA_NUM_THREADS)
+    return _threads
 
 
 def share(cells: int) -> int:
