@@ -40,23 +40,26 @@ def decoder_backward(dz, cache):
 def octave_loss_forward(z, keys, classes, mask):
     """`sum over allowed keys of softplus(z) - x z, / (counted steps * 88)`.
 
-    z and keys (T, B, 88), classes (T, B, 12), mask (T, B) -> loss (nats a key), cache.
+    z and keys (T, B, 88), classes (T, B, 12), mask (T, B) -> (loss (nats a key), p (T, B, 88)), cache; p is
+    sigmoid(z) where the key's class is on, else 0.
     """
     xp = array_module(z)
-    allowed = (of_class(classes) > 0) & mask[..., None]
+    allowed = of_class(classes) > 0
     positive = z.real > 0
     softplus = xp.where(positive, z, 0) + xp.log1p(xp.exp(xp.where(positive, -z, z)))
     cells = counted(mask) * keys.shape[-1]
-    return ((softplus - keys * z) * allowed).sum() / cells, (z, keys, classes, mask, cells)
+    nats = (softplus - keys * z) * (allowed & mask[..., None])
+    p = sigmoid(z) * allowed
+    return (nats.sum() / cells, p), (p, keys, classes, mask, cells)
 
 
 @replaceable
 def octave_loss_backward(cache):
     """-> dz (T, B, 88)."""
-    z, keys, classes, mask, cells = cache
+    p, keys, classes, mask, cells = cache
     allowed = (of_class(classes) > 0) & mask[..., None]
     # in the forward pass this was: softplus(z) - keys * z
-    return (sigmoid(z) - keys) * allowed / cells
+    return (p - keys) * allowed / cells
 
 
 def draw_keys(P, u, classes):

@@ -4,11 +4,14 @@ from minigen.backend import array_module
 
 
 def pitch_classes(keys):
-    """`c[p] = any of keys p, p+12, ...`: (..., 88) of 0/1 -> (..., 12). Class 0 is A, class 3 is C."""
+    """`c[p] = max of keys p, p+12, ...`: (..., 88) of 0/1 -> (..., 12). Class 0 is A, class 3 is C."""
     xp = array_module(keys)
-    octaves = xp.zeros((*keys.shape[:-1], 96), keys.dtype)
-    octaves[..., :88] = keys
-    return octaves.reshape(*keys.shape[:-1], 8, 12).any(axis=-2).astype(keys.dtype)
+    classes = keys[..., :12].copy()
+    for first in range(12, 88, 12):
+        octave = keys[..., first : first + 12]  # the last has four keys
+        lower = classes[..., : octave.shape[-1]]
+        xp.maximum(lower, octave, out=lower)
+    return classes
 
 
 def of_class(classes):

@@ -154,10 +154,13 @@ def decoder_case(m=decoder):
 
 
 def octave_loss_case(m=decoder):
+    def loss_alone(out, cache):
+        return out[0], cache
+
     keys, mask = struck(T, B, 88), struck(T, B) == 0
     classes = m.pitch_classes(keys)
     return Case(
-        forward=lambda z: m.octave_loss_forward(z, keys, classes, mask),
+        forward=lambda z: loss_alone(*m.octave_loss_forward(z, keys, classes, mask)),
         backward=lambda dloss, cache: dloss * m.octave_loss_backward(cache),
         inputs={"z": fresh().normal(size=(T, B, 88))},
     )

@@ -7,7 +7,7 @@ import numba
 import numpy as np
 import pytest
 
-from minigen import adam, decoder, linear, lstm, union, voices
+from minigen import adam, decoder, linear, lstm, voices
 from minigen.gradcheck import toy_batch
 from minigen.kernels import use_kernels
 from minigen.kernels.numba_cpu import KERNELS, use_threads
@@ -15,7 +15,7 @@ from minigen.ladder import LADDER
 
 CORES = min(2, numba.config.NUMBA_NUM_THREADS)
 BOUND = {np.float64: 1e-12, np.float32: 1e-5}
-MODULES = (linear, lstm, voices, union, decoder, adam)
+MODULES = (linear, lstm, voices, decoder, adam)
 REFERENCE = {name: getattr(module, name).reference for name in KERNELS for module in MODULES if hasattr(module, name)}
 SIZES = [(1, 1, 1), (1, 5, 37), (9, 1, 37), (9, 3, 1), (40, 5, 8), (30, 7, 37)]  # T, B, H
 
@@ -71,10 +71,6 @@ def test_lstm(dtype, threads, T, B, H):
     hold(names, arrays, dtype, lambda f, out, cache: f(dh, None, cache, False))
 
 
-def outcomes(rng, *shape):
-    return linear.softmax_forward.reference(rng.normal(size=shape) * 2)[0]
-
-
 @pytest.mark.parametrize("dtype", BOUND)
 @pytest.mark.parametrize("T, B", [(1, 1), (7, 3), (40, 5)])
 class TestPointwise:
@@ -83,22 +79,6 @@ class TestPointwise:
         dp = rng.normal(size=(T, B, 13)).astype(dtype)
         z = rng.normal(size=(T, B, 13)) * 5
         hold(("softmax_forward", "softmax_backward"), [z], dtype, lambda f, out, cache: f(dp, cache))
-
-    @pytest.mark.parametrize("pause_cell", [False, True])
-    @pytest.mark.parametrize("stop_gradient", [False, True])
-    def test_union(self, dtype, T, B, pause_cell, stop_gradient):
-        rng = np.random.default_rng(2)
-        p = outcomes(rng, 5, T, B, 13)
-        p[1, 0, 0] = np.eye(13)[3]  # a voice that is sure: no division may follow
-        dcells = rng.normal(size=(T, B, 12 + pause_cell)).astype(dtype)
-        names = ("union_forward", "union_backward")
-        hold(names, [p, np.array(pause_cell)[()]], dtype, lambda f, out, cache: f(dcells, cache, stop_gradient))
-
-    def test_cross_entropy(self, dtype, T, B):
-        rng = np.random.default_rng(3)
-        P = rng.uniform(-0.1, 1.1, (T, B, 13)).clip(0, 1)
-        x, mask = (rng.random((T, B, 13)) < 0.2).astype(float), rng.random((T, B)) < 0.8
-        hold(("cross_entropy_forward", "cross_entropy_backward"), [P, x, mask], dtype, lambda f, out, cache: f(cache))
 
     def test_octave_loss(self, dtype, T, B):
         rng = np.random.default_rng(4)
@@ -145,21 +125,9 @@ def test_any_order_in_memory():
     rng = np.random.default_rng(11)
     z = rng.normal(size=(5, 9, 13)).swapaxes(0, 1)
     close(KERNELS["softmax_forward"](z)[0], REFERENCE["softmax_forward"](z)[0], np.float64)
-    p = outcomes(rng, 5, 9, 4, 13).swapaxes(1, 2)  # (V, 4, 9, 13)
-    ours, cache = KERNELS["union_forward"](p, True)
-    theirs, plain = REFERENCE["union_forward"](p, True)
-    close(ours, theirs, np.float64)
-    dcells = rng.normal(size=(9, 4, 13)).swapaxes(0, 1)
-    backward = KERNELS["union_backward"](dcells, cache, False)
-    close(backward, REFERENCE["union_backward"](dcells, plain, False), np.float64)
-    P, x, mask = ours.swapaxes(0, 1), (ours > 0.5).swapaxes(0, 1).astype(float), np.ones((9, 4), bool)
-    (loss, cache), (expected, plain) = (f["cross_entropy_forward"](P, x, mask) for f in (KERNELS, REFERENCE))
-    close(loss, expected, np.float64)
-    close(KERNELS["cross_entropy_backward"](cache), REFERENCE["cross_entropy_backward"](plain), np.float64)
     nan = np.full((2, 1, 4), np.nan, np.float32)
     (h, _), _ = KERNELS["lstm_forward"](nan, nan[0], nan[0], *(np.ones(s, np.float32) for s in ((4, 16), (4, 16), 16)))
     assert np.isnan(h).all()
-    assert np.isnan(KERNELS["cross_entropy_forward"](nan, nan, np.ones((2, 1), bool))[0])
 
 
 @pytest.fixture

@@ -61,3 +61,9 @@ def test_counts():
     assert f"{faults} single-line faults" in README
     songs = len(list((ROOT / "samples" / "songs").glob("*.mid")))
     assert f"own {songs} songs" in README and f"{songs} tunes" in README
+
+
+def test_the_speed_shown_is_the_speed_measured():
+    shown = README.partition("<!-- speed: begin -->")[2].partition("<!-- speed: end -->")[0].strip().splitlines()
+    measured = (ROOT / "samples" / "benchmark.md").read_text().splitlines()
+    assert len(shown) == 7 and set(shown) <= set(measured)

@@ -8,12 +8,24 @@ threads.py      how many threads a kernel gets
 numba_cpu.py    their table by name
 """
 
+import ctypes
 import os
 
 from threadpoolctl import threadpool_limits
 
 from minigen.backend import install
 from minigen.errors import MinigenError
+
+
+def keep_memory() -> bool:
+    """Tell glibc's malloc to keep what is freed; False where there is no such thing to tell.
+
+    A training step makes and frees the same large arrays every time. Left alone, malloc gives their pages back to the
+    system and takes new ones, and every page costs a fault: up to a third of a step.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+    return bool(mallopt and mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, -1))
 
 
 def use_kernels(choice: str, threads: int | None = None, say=lambda words: None) -> str:
@@ -28,6 +40,7 @@ def use_kernels(choice: str, threads: int | None = None, say=lambda words: None)
     if threads > cores:
         raise MinigenError(f"{threads} threads were asked for and there are {cores} cores: ask for {cores} or fewer")
     install({})
+    keep_memory()
     if choice == "reference":
         threadpool_limits(threads)
         return f"reference (threads: {threads})"

@@ -38,12 +38,14 @@ def _forward(x, h, c, gates, Wx, Wh, b, bounds, chunk):
                 np.dot(h_t, Wh, a_h)
                 for r in range(rows):
                     n = low + r
-                    for j in range(3 * H):
-                        gates[t, n, j] = sigmoid(a_x[k * rows + r, j] + a_h[r, j] + b[j])
-                    for j in range(3 * H, 4 * H):
-                        gates[t, n, j] = tanh(a_x[k * rows + r, j] + a_h[r, j] + b[j])
+                    a_row, h_row = a_x[k * rows + r].reshape(4, H), a_h[r].reshape(4, H)
+                    for gate in range(3):
+                        for j in range(H):
+                            gates[t, n, gate, j] = sigmoid(a_row[gate, j] + h_row[gate, j] + b[gate, j])
                     for j in range(H):
-                        i, f, o, g = gates[t, n, j], gates[t, n, H + j], gates[t, n, 2 * H + j], gates[t, n, 3 * H + j]
+                        gates[t, n, 3, j] = tanh(a_row[3, j] + h_row[3, j] + b[3, j])
+                    for j in range(H):
+                        i, f, o, g = gates[t, n, 0, j], gates[t, n, 1, j], gates[t, n, 2, j], gates[t, n, 3, j]
                         c[t + 1, n, j] = f * c[t, n, j] + i * g
                         h_t[r, j] = o * tanh(c[t + 1, n, j])
                         h[t + 1, n, j] = h_t[r, j]
@@ -70,8 +72,9 @@ def _backward(dh, dh_next, dc_next, x, h, c, gates, WxT, WhT, dx, dW, db, bounds
                 t = first + k
                 for r in range(rows):
                     n, row = low + r, k * rows + r
+                    da_row = da[row].reshape(4, H)
                     for j in range(H):
-                        i, f, o, g = gates[t, n, j], gates[t, n, H + j], gates[t, n, 2 * H + j], gates[t, n, 3 * H + j]
+                        i, f, o, g = gates[t, n, 0, j], gates[t, n, 1, j], gates[t, n, 2, j], gates[t, n, 3, j]
                         # in the forward pass this was: h[t + 1] = o * tanh(c[t + 1])
                         tanh_c = tanh(c[t + 1, n, j])
                         d = dh[t, n, j] + dh_t[r, j]
@@ -81,10 +84,10 @@ def _backward(dh, dh_next, dc_next, x, h, c, gates, WxT, WhT, dx, dW, db, bounds
                         di, df, dg = dc * g, dc * c[t, n, j], dc * i
                         dc_next[n, j] = dc * f
                         # in the forward pass this was: i, f, o = sigmoid(a), g = tanh(a)
-                        da[row, j] = di * i * (one - i)
-                        da[row, H + j] = df * f * (one - f)
-                        da[row, 2 * H + j] = do * o * (one - o)
-                        da[row, 3 * H + j] = dg * (one - g * g)
+                        da_row[0, j] = di * i * (one - i)
+                        da_row[1, j] = df * f * (one - f)
+                        da_row[2, j] = do * o * (one - o)
+                        da_row[3, j] = dg * (one - g * g)
                     xh[row, :I] = x[t, n]
                     xh[row, I:] = h[t, n]
                 # in the forward pass this was: a += h[t] @ Wh
@@ -110,10 +113,10 @@ def lstm_forward(x, h0, c0, Wx, Wh, b):
     (T, B, _), H = x.shape, Wh.shape[0]
     x, dtype, bounds = np.ascontiguousarray(x, Wh.dtype), Wh.dtype, _slices(T, B, H)
     h, c = np.empty((T + 1, B, H), dtype), np.empty((T + 1, B, H), dtype)
-    gates = np.empty((T, B, 4 * H), dtype)
+    gates = np.empty((T, B, 4, H), dtype)
     h[0], c[0] = h0, c0
     chunk = max(1, ROWS // -(-B // (len(bounds) - 1)))
-    _forward(x, h, c, gates, np.ascontiguousarray(Wx), np.ascontiguousarray(Wh), b, bounds, chunk)
+    _forward(x, h, c, gates, np.ascontiguousarray(Wx), np.ascontiguousarray(Wh), b.reshape(4, H), bounds, chunk)
     return (h, c), (x, h, c, gates, Wx, Wh)
 
 

@@ -13,10 +13,6 @@ NAMES = {
         "softmax_forward",
         "softmax_backward",
         "draw",
-        "union_forward",
-        "union_backward",
-        "cross_entropy_forward",
-        "cross_entropy_backward",
         "octave_loss_forward",
         "octave_loss_backward",
     ],
@@ -35,9 +31,6 @@ def warm_up() -> None:
     p, _ = pointwise.softmax_forward(ones((2, 2, 1, 13), np.float32))
     pointwise.softmax_backward(p, p)
     pointwise.draw(p[0], ones((2, 1), np.float32) / 2, p[0] > 0)
-    cells, union = pointwise.union_forward(p, True)
-    pointwise.union_backward(cells, union, True)
-    pointwise.cross_entropy_backward(pointwise.cross_entropy_forward(cells, cells, mask)[1])
     keys = ones((2, 1, 88), np.float32)
-    pointwise.octave_loss_backward(pointwise.octave_loss_forward(keys, keys, cells[..., :12], mask)[1])
+    pointwise.octave_loss_backward(pointwise.octave_loss_forward(keys, keys, keys[..., :12], mask)[1])
     adam.adam(b, b, Moments.of(b), 0.1)

@@ -89,7 +89,7 @@ class Final:
         T, B = mask.shape
         state = state or self.rest(params, B)
         keys = batch["roll"].astype(params.flat.real.dtype)
-        x = pitch_classes(keys)
+        x = pitch_classes(batch["roll"]).astype(keys.dtype)
         bits = time_bits(batch["start"], T, c.time_bits, keys.dtype)
         truth = x[-T:]
         cells = with_empty(truth) if c.loss == "pause" else truth
@@ -99,7 +99,7 @@ class Final:
         P, union = union_forward(p, c.loss == "pause", draws.get("factors"))
         cells_loss, cross = cross_entropy_forward(P, cells, mask)
         (z, heard), decoder = decoder_forward(params, keys[-T - 1 : -1], truth, bits, state)
-        decoder_loss, octave = octave_loss_forward(z, keys[-T:], truth, mask)
+        (decoder_loss, decoder_p), octave = octave_loss_forward(z, keys[-T:], truth, mask)
 
         grads = None
         if grad:
@@ -117,7 +117,7 @@ class Final:
             "voices.notes": notes.transpose(1, 2, 0),
             "union.factors": union[1],
             "cells.P": P,
-            "decoder.p": sigmoid(z) * of_class(truth),
+            "decoder.p": decoder_p,
             "keys": batch["roll"][-T:],
             "loss.cells": cells_loss,
             "loss.decoder": decoder_loss,

@@ -1,0 +1,124 @@
+"""The programs that the benchmark compares: each in a process of its own, asked in turn.
+
+Run by scripts/benchmark.py, as `python scripts/peers.py NAME THREADS BATCH`; not meant to be run by hand.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+import numpy as np
+
+from minigen.adam import Moments, adam
+from minigen.draws import uniforms
+from minigen.errors import MinigenError, run
+from minigen.kernels import keep_memory, use_kernels
+from minigen.ladder import LADDER
+
+T = 256
+WHOLE, KEPT, STEPS = "PyTorch, whole sequence", "PyTorch, whole sequence, memory kept", "PyTorch, step by step"
+PEERS = ("minigen, fast", "minigen, reference", WHOLE, KEPT, STEPS)
+
+
+def problem(T: int, B: int, hidden: int = 100):
+    """A model, weights, a batch and its uniforms, with the density of real music."""
+    import dataclasses
+
+    c = LADDER["pause-loss"].config
+    c = dataclasses.replace(c, hidden=hidden, decoder_hidden=hidden)
+    model, rng = LADDER["pause-loss"](c), np.random.default_rng(0)
+    roll = (rng.random((c.past + T, B, 88)) < 0.02).astype(np.uint8)
+    batch = {"roll": roll, "start": np.zeros(B, np.int64), "mask": np.ones((T, B), bool)}
+    u = uniforms(0, "benchmark", 0, range(B), (T, c.voices)).swapaxes(0, 1)
+    return model, model.init(0), batch, {"voices": u}
+
+
+def minigen_step(kernels: str, threads: int, T: int, B: int, hidden: int = 100):
+    """A function that takes one training step."""
+    use_kernels(kernels, threads)
+    model, params, batch, draws = problem(T, B, hidden)
+    state = [params, Moments.of(params.flat)]
+
+    def step():
+        _, grads, _, _ = model.loss(state[0], batch, draws)
+        flat, state[1] = adam(state[0].flat, grads.flat, state[1], 1e-4)
+        state[0] = state[0].with_flat(flat)
+
+    return step
+
+
+def torch_step(whole_sequence: bool, threads: int, T: int, B: int):
+    """The same in PyTorch, given the notes."""
+    import torch
+    import torch_model
+
+    torch.set_num_threads(threads)
+    model, params, batch, draws = problem(T, B)
+    notes = model.loss(params, batch, draws, grad=False)[2]["voices.notes"]
+    tensors = {name: torch.tensor(array) for name, array in (batch | {"notes": notes}).items()}
+    weights = {name: torch.tensor(params[name]) for name in params}
+    weights = torch_model.prepare(weights) if whole_sequence else weights
+    weights = {name: w.detach().clone().requires_grad_() for name, w in weights.items()}
+    optimiser = torch_model.optimiser(weights, 1e-4)
+    options = {"lags": model.config.lags, "pause_loss": True, "stop_gradient": False, "whole_sequence": whole_sequence}
+    return lambda: torch_model.step(weights, optimiser, tensors, **options)
+
+
+def make(peer: str, threads: int, T: int, B: int):
+    if peer.startswith("minigen"):
+        return minigen_step(peer.partition(", ")[2], threads, T, B)
+    if peer == KEPT:
+        keep_memory()
+    return torch_step(peer != STEPS, threads, T, B)
+
+
+def peak_memory() -> float:
+    """MiB that this process has had in memory at most, since `/proc/self/clear_refs` was told 5."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+
+def serve(peer: str, threads: int, B: int) -> None:
+    """In a process of its own: warm up on a small batch, then for every line that comes two steps, the second timed."""
+    make(peer, threads, 4, 2)()
+    Path("/proc/self/clear_refs").write_text("5")
+    before = peak_memory()
+    step = make(peer, threads, T, B)
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        step()
+        began = time.perf_counter()
+        step()
+        took = time.perf_counter() - began
+        print(json.dumps([took, peak_memory() - before]), flush=True)
+
+
+def alternate(peers, threads: int, B: int, rounds: int) -> dict:
+    """{peer: (seconds of each step, MiB of growth)}; the first turn of each is not counted."""
+    arguments = [str(threads), str(B)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    served = {peer: subprocess.Popen([sys.executable, __file__, peer, *arguments], **pipes) for peer in peers}
+    found = {peer: ([], []) for peer in peers}
+    for process in served.values():
+        if process.stdout.readline().strip() != "ready":
+            raise MinigenError("a peer could not start: pip install torch (on Linux), or see its message above")
+    for n in range(rounds + 1):
+        for peer, process in served.items():
+            print("go", file=process.stdin, flush=True)
+            took, growth = json.loads(process.stdout.readline())
+            if n:
+                found[peer][0].append(took)
+            found[peer][1].append(growth)
+    for process in served.values():
+        process.stdin.close()
+        process.wait()
+    return {peer: (times, max(growth)) for peer, (times, growth) in found.items()}
+
+
+if __name__ == "__main__":
+    run(lambda: serve(sys.argv[1], *map(int, sys.argv[2:])))
