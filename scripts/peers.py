@@ -59,7 +59,7 @@ def torch_step(whole_sequence: bool, threads: int, T: int, B: int):
 
     torch.set_num_threads(threads)
     model, params, batch, draws = problem(T, B)
-    notes = model.loss(params, batch, draws, grad=False)[2]["voices.notes"]
+    notes = (draws["voices"] * (model.config.keys + 1)).astype(np.int64)
     tensors = {name: torch.tensor(array) for name, array in (batch | {"notes": notes}).items()}
     weights = {name: torch.tensor(params[name]) for name in params}
     weights = torch_model.prepare(weights) if whole_sequence else weights
@@ -72,8 +72,8 @@ def torch_step(whole_sequence: bool, threads: int, T: int, B: int):
 def make(peer: str, threads: int, T: int, B: int):
     if peer.startswith("minigen"):
         return minigen_step(peer.partition(", ")[2], threads, T, B)
-    if peer == KEPT:
-        keep_memory()
+    if peer == KEPT and not keep_memory():
+        raise MinigenError("this system's malloc cannot be told to keep memory: run the benchmark on Linux with glibc")
     return torch_step(peer != STEPS, threads, T, B)
 
 
@@ -104,19 +104,20 @@ def alternate(peers, threads: int, B: int, rounds: int) -> dict:
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     served = {peer: subprocess.Popen([sys.executable, __file__, peer, *arguments], **pipes) for peer in peers}
     found = {peer: ([], []) for peer in peers}
-    for process in served.values():
-        if process.stdout.readline().strip() != "ready":
-            raise MinigenError("a peer could not start: pip install torch (on Linux), or see its message above")
-    for n in range(rounds + 1):
-        for peer, process in served.items():
-            print("go", file=process.stdin, flush=True)
-            took, growth = json.loads(process.stdout.readline())
-            if n:
-                found[peer][0].append(took)
-            found[peer][1].append(growth)
-    for process in served.values():
-        process.stdin.close()
-        process.wait()
+    try:
+        if any(process.stdout.readline().strip() != "ready" for process in served.values()):
+            raise MinigenError("one of the programs could not start: see its message above")
+        for n in range(rounds + 1):
+            for peer, process in served.items():
+                print("go", file=process.stdin, flush=True)
+                took, growth = json.loads(process.stdout.readline())
+                if n:
+                    found[peer][0].append(took)
+                found[peer][1].append(growth)
+    finally:
+        for process in served.values():
+            process.stdin.close()
+            process.wait()
     return {peer: (times, max(growth)) for peer, (times, growth) in found.items()}
 
 

@@ -1,7 +1,7 @@
 """Fast translations of the layers' functions; the array code is the specification, and a test holds each to it.
 
 lstm.py         the LSTM over a whole sequence
-pointwise.py    everything between the products
+pointwise.py    softmax, draws, the octave loss
 adam.py         Adam in one pass
 activations.py  tanh, sigmoid and how kernels are compiled
 threads.py      how many threads a kernel gets
@@ -18,29 +18,36 @@ from minigen.errors import MinigenError
 
 
 def keep_memory() -> bool:
-    """Tell glibc's malloc to keep what is freed; False where there is no such thing to tell.
+    """Tell glibc's malloc to keep what is freed, for the whole process; False where there is no such thing to tell.
 
     A training step makes and frees the same large arrays every time. Left alone, malloc gives their pages back to the
-    system and takes new ones, and every page costs a fault: up to a third of a step.
+    system and takes new ones, and every page costs a fault. The process stays as large as it ever was.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    try:
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    except OSError:
+        return False
     M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
     return bool(mallopt and mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, -1))
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def use_kernels(choice: str, threads: int | None = None, say=lambda words: None) -> str:
     """Choose `reference`, `fast` or `auto`, and how many threads, for the whole process; returns the words to show.
 
-    The fast kernels split the batch over the threads and give each its own products, so BLAS gets one; the reference
-    leaves the threads to BLAS. `say` is told before the kernels are loaded, since the first time they are compiled.
+    The fast kernels split the batch over the threads and give each its own products, so BLAS gets one, and freed memory
+    is kept; the reference leaves the threads to BLAS. `say` is told before the kernels are loaded, since the first time
+    they are compiled.
     Raises MinigenError where `fast` is asked for and Numba is not there.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = threads or cores
-    if threads > cores:
-        raise MinigenError(f"{threads} threads were asked for and there are {cores} cores: ask for {cores} or fewer")
+    threads = threads or cores()
+    if threads > cores():
+        raise MinigenError(f"{threads} threads were asked for and there are {cores()} cores: ask for so many or fewer")
     install({})
-    keep_memory()
     if choice == "reference":
         threadpool_limits(threads)
         return f"reference (threads: {threads})"
@@ -55,5 +62,6 @@ def use_kernels(choice: str, threads: int | None = None, say=lambda words: None)
     threads = numba_cpu.use_threads(threads)
     numba_cpu.warm_up()
     install(numba_cpu.KERNELS)
+    keep_memory()
     threadpool_limits(1)
     return f"fast (Numba, threads: {threads})"
