@@ -14,9 +14,13 @@ class Config:
     keys: int = 12  # what the voices play: 12 pitch classes, or 88 keys
     lags: tuple[int, ...] = (4, 8, 16, 32, 48, 64, 96, 128)
     time_bits: int = 6  # bit k of step t is (t >> k) & 1
-    hidden: int = 100  # reader, local and aggregator
-    voices: int = 5
-    voice_hidden: int = 40
+    hidden: int = 100  # every LSTM but the voices', the decoder's and the capsules'
+    voices: int = 5  # 0: independent keys
+    voice_hidden: int = 40  # 0: linear voices
+    capsule: int = 24  # units of a capsule, where there are any
+    delays: tuple[int, ...] = ()  # of the capsules that hear themselves late
+    linked: bool = False  # such capsules hear each other
+    interleaved: bool = False  # feedback's rounds share one state
     loss: str = "stop-gradient"  # or "pause", or "plain"
     decoder_hidden: int = 100
     key_shift: bool = True  # train on -6..+5 semitones
@@ -31,7 +35,27 @@ class Config:
         return max(1, *self.lags)
 
     def as_json(self) -> dict:
-        return asdict(self) | {"lags": list(self.lags)}
+        return asdict(self) | {"lags": list(self.lags), "delays": list(self.delays)}
+
+    def with_settings(self, settings: list[str]) -> "Config":
+        """This configuration with settings such as "hidden=50", "delays=4,8" or "linked=true"."""
+        fields, defaults = {}, self.as_json()
+        for setting in settings:
+            name, _, value = setting.partition("=")
+            default = defaults.get(name)
+            try:
+                if isinstance(default, bool):
+                    fields[name] = {"true": True, "false": False}[value]
+                elif isinstance(default, list):
+                    fields[name] = [int(number) for number in value.split(",")]
+                else:
+                    fields[name] = type(default)(value)
+                self.with_fields(fields)
+            except (KeyError, TypeError, ValueError, MinigenError) as error:
+                raise MinigenError(
+                    f"{setting!r} is no setting: give NAME=VALUE, with one of {', '.join(defaults)}; lists as 4,8,16"
+                ) from error
+        return self.with_fields(fields)
 
     def with_fields(self, fields: dict) -> "Config":
         """These fields, of a file, over this configuration: a field that is missing there is younger than the file.
@@ -45,15 +69,15 @@ class Config:
         fields = defaults | fields
         for name, default in defaults.items():
             value = fields[name]
-            numbers = value if name == "lags" else [value]
-            if name == "lags" and not (isinstance(value, list) and 0 < len(value) <= 128):
+            listed = isinstance(default, list)
+            if listed and not (isinstance(value, list) and len(value) <= 128):
                 raise wrong
-            kind = int if name == "lags" else type(default)
+            numbers, kind = (value, int) if listed else ([value], type(default))
             if any(type(n) is not kind or kind is int and not 0 <= n <= 4096 for n in numbers):
                 raise wrong
-        config = Config(**fields | {"lags": tuple(fields["lags"])})
-        positive = (*config.lags, config.hidden, config.voices, config.voice_hidden, config.decoder_hidden)
-        if min(*positive, config.fragment, config.hop, config.steps_a_bar) < 1:
+        config = Config(**fields | {"lags": tuple(fields["lags"]), "delays": tuple(fields["delays"])})
+        positive = (*config.lags, *config.delays, config.hidden, config.capsule, config.decoder_hidden)
+        if not config.lags or min(*positive, config.fragment, config.hop, config.steps_a_bar) < 1:
             raise wrong
         if config.keys not in (12, 88) or config.loss not in FORMS or config.time_bits > 30:
             raise wrong

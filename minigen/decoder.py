@@ -8,7 +8,7 @@ Each allowed key is drawn on its own; a class that is on and got no key takes it
 
 from minigen.backend import array_module, replaceable
 from minigen.linear import linear_backward, linear_forward, sigmoid
-from minigen.lstm import lstm_backward, lstm_forward
+from minigen.lstm import lstm_backward, lstm_layer
 from minigen.ops import counted, join, of_class, pitch_classes
 from minigen.params import linear_shapes, lstm_shapes
 
@@ -21,11 +21,9 @@ def decoder_shapes(bits: int, H: int) -> dict[str, tuple]:
 def decoder_forward(params, keys, classes, bits, state):
     """keys (T, B, 88) of step t, classes (T, B, 12) of step t+1, bits (T, B, n)
     -> (z (T, B, 88) logits, state), cache."""
-    (h, c), lstm = lstm_forward(
-        join(keys, classes, bits), state["octave.h"], state["octave.c"], *params.layer("octave")
-    )
-    z, linear = linear_forward(h[1:], *params.layer("keys"))
-    return (z, {"octave.h": h[-1], "octave.c": c[-1]}), (lstm, linear)
+    (h, after), lstm = lstm_layer(params, "octave", join(keys, classes, bits), state)
+    z, linear = linear_forward(h, *params.layer("keys"))
+    return (z, after), (lstm, linear)
 
 
 def decoder_backward(dz, cache):
@@ -41,7 +39,7 @@ def octave_loss_forward(z, keys, classes, mask):
     """`sum over allowed keys of softplus(z) - x z, / (counted steps * 88)`.
 
     z and keys (T, B, 88), classes (T, B, 12), mask (T, B) -> (loss (nats a key), p (T, B, 88)), cache; p is
-    sigmoid(z) where the key's class is on, else 0.
+    sigmoid(z) where the key's class is on, else 0, for the trace: no gradient is taken through it.
     """
     xp = array_module(z)
     allowed = of_class(classes) > 0

@@ -120,6 +120,14 @@ def toy_batch(model, T: int, B: int, seed: int = 0, density: float = 0.03) -> di
     return {"roll": roll, "start": start, "mask": mask}
 
 
+def frozen(model, trace: dict) -> dict:
+    """The draws that hold everything that is not differentiated: the notes played, the factors of the trick."""
+    draws = {"notes": trace["voices.notes"]} if "voices.notes" in trace else {}
+    if model.config.loss == "stop-gradient" and "union.factors" in trace:
+        draws["factors"] = trace["union.factors"]
+    return draws
+
+
 def check_model(model, T: int = 20, B: int = 3, seed: int = 0, bound: float = BOUND) -> list[Row]:
     """The whole loss of a rung, a Row for every weight tensor and one for all at once.
 
@@ -131,9 +139,7 @@ def check_model(model, T: int = 20, B: int = 3, seed: int = 0, bound: float = BO
     params = params.with_flat(params.flat + rng.normal(size=params.flat.shape) * 0.1)
     batch = toy_batch(model, T, B, seed)
     _, grads, trace, _ = model.loss(params, batch, model.draws(seed, "gradcheck", 0, range(B), T))
-    draws = {"notes": trace["voices.notes"]}
-    if model.config.loss == "stop-gradient":
-        draws["factors"] = trace["union.factors"]
+    draws = frozen(model, trace)
 
     def loss(flat) -> float:
         return model.loss(params.with_flat(flat), batch, draws, grad=False)[0]

@@ -70,3 +70,12 @@ def lstm_backward(dh, dc_last, cache, need_dx=True):
     dWx = x.reshape(T * B, -1).T @ flat_da
     db = flat_da.sum(axis=0)
     return dx, dh_next, dc_next, dWx, dWh, db
+
+
+def lstm_layer(params, name: str, x, state):
+    """The LSTM of that name, going on from its own state: x (T, B, I) -> (h (T, B, H), its state now), cache.
+
+    The cache is that of `lstm_forward`: `dx, _, _, *dweights = lstm_backward(dh, None, cache)`.
+    """
+    (h, c), cache = lstm_forward(x, state[f"{name}.h"], state[f"{name}.c"], *params.layer(name))
+    return (h[1:], {f"{name}.h": h[-1], f"{name}.c": c[-1]}), cache

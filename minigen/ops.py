@@ -32,6 +32,11 @@ def lagged(x, lag: int, T: int):
     return x[end - T : end]
 
 
+def with_lags(x, lags, T: int):
+    """x (N, B, K) whose last T steps are inputs -> (T, B, (1 + L) K): each input step beside its lags."""
+    return join(*(lagged(x, lag, T) for lag in (1, *lags)))
+
+
 def one_hot(notes, K: int, dtype):
     """Outcomes (...,) -> (..., K): 1 at the key played; nothing for the pause, outcome K."""
     return (notes[..., None] == array_module(notes).arange(K)).astype(dtype)

@@ -41,13 +41,14 @@ def plot_loss(path, rows: list[dict], baselines: dict[str, float], unit: str) ->
     figure = Figure(figsize=(8, 4.5))
     axes = figure.subplots()
     steps = [row["step"] for row in rows]
-    axes.plot(steps, [row["train_cells"] for row in rows], color="#9db4c0", label="training")
-    axes.plot(steps, [row["valid_cells"] for row in rows], color="#1f4e79", label="held-out songs")
+    part = "cells" if "train_cells" in rows[0] else "decoder"
+    axes.plot(steps, [row[f"train_{part}"] for row in rows], color="#9db4c0", label="training")
+    axes.plot(steps, [row[f"valid_{part}"] for row in rows], color="#1f4e79", label="held-out songs")
     for (name, value), shade in zip(baselines.items(), np.linspace(0.2, 0.7, len(baselines)), strict=True):
         axes.axhline(value, ls=":", lw=1, color=str(shade), label=f"{name}: {value:.3f}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("step")
     axes.set_ylabel(unit)
     axes.legend(frameon=False, fontsize=8)
-    axes.set_title("loss of the cells", fontsize=10, loc="left")
+    axes.set_title(f"loss of the {part}", fontsize=10, loc="left")
     _save(figure, path)

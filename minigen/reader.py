@@ -10,7 +10,7 @@ from what it has heard. Lags count from the step being predicted, so lag 16 is w
 
 from minigen.backend import array_module
 from minigen.linear import linear_backward, linear_forward, softmax_backward, softmax_forward
-from minigen.lstm import lstm_backward, lstm_forward
+from minigen.lstm import lstm_backward, lstm_layer
 from minigen.ops import join, lagged
 from minigen.params import linear_shapes, lstm_shapes
 
@@ -51,20 +51,13 @@ def history_forward(params, x, bits, lags, state):
     -> (features (T, B, H), w (T, B, L), state), cache."""
     T = len(bits)
     inputs = join(x[-T:], bits)
-    (h_reader, c_reader), reader = lstm_forward(inputs, state["reader.h"], state["reader.c"], *params.layer("reader"))
-    z, weights = linear_forward(h_reader[1:], *params.layer("weights"))
+    (h_reader, read_on), reader = lstm_layer(params, "reader", inputs, state)
+    z, weights = linear_forward(h_reader, *params.layer("weights"))
     w, softmax = softmax_forward(z)
     reading, read = read_forward(w, x, lags)
-    (h_local, c_local), local = lstm_forward(inputs, state["local.h"], state["local.c"], *params.layer("local"))
-    (h, c), aggregator = lstm_forward(
-        join(reading, h_local[1:]), state["aggregator.h"], state["aggregator.c"], *params.layer("aggregator")
-    )
-    state = {
-        **{"reader.h": h_reader[-1], "reader.c": c_reader[-1]},
-        **{"local.h": h_local[-1], "local.c": c_local[-1]},
-        **{"aggregator.h": h[-1], "aggregator.c": c[-1]},
-    }
-    return (h[1:], w, state), (reader, weights, softmax, read, local, aggregator)
+    (h_local, local_on), local = lstm_layer(params, "local", inputs, state)
+    (features, on), aggregator = lstm_layer(params, "aggregator", join(reading, h_local), state)
+    return (features, w, read_on | local_on | on), (reader, weights, softmax, read, local, aggregator)
 
 
 def history_backward(dfeatures, cache):
@@ -72,7 +65,7 @@ def history_backward(dfeatures, cache):
     reader, weights, softmax, read, local, aggregator = cache
     K = read[1].shape[-1]
     djoined, _, _, *daggregator = lstm_backward(dfeatures, None, aggregator)
-    # in the forward pass this was: the aggregator reads join(reading, h_local[1:]) and nothing else
+    # in the forward pass this was: the aggregator reads join(reading, h_local) and nothing else
     dreading, dh_local = djoined[..., :K], djoined[..., K:]
     _, _, _, *dlocal = lstm_backward(dh_local, None, local, need_dx=False)
     dz = softmax_backward(read_backward(dreading, read), softmax)

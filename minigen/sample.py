@@ -4,13 +4,14 @@ The uniforms of step t of a piece are a function of the seed and t, so a piece i
 """
 
 from collections.abc import Iterator
-from itertools import count, islice
+from itertools import count, islice, repeat
 
 import numpy as np
 
 from minigen.checkpoint import Trained
 from minigen.draws import uniforms
 from minigen.errors import MinigenError
+from minigen.ops import pitch_classes
 
 BLOCK = 256  # steps whose uniforms are made at once
 
@@ -43,12 +44,16 @@ def steps_of(model, seed: int) -> Iterator[dict]:
 
 
 def play(trained: Trained, seed: int = 0, primer=None, temperature: float = 1.0) -> Iterator[tuple[np.ndarray, dict]]:
-    """Yield the steps after the primer, for ever: (keys (88,) of 0/1, trace of that step)."""
+    """Yield the steps after the primer, for ever: (keys (88,) of 0/1, trace of that step).
+
+    A rung that follows (`decoder`) plays the primer's classes instead, and ends with it.
+    """
     model, params = trained.model, trained.params
-    state, keys = prime(trained, primer, seed)
-    for draws in steps_of(model, seed):
-        keys, trace, state = model.step(params, state, keys, draws, temperature)
-        if not np.isfinite(trace["cells.P"]).all():
+    state, keys = prime(trained, None if model.follows else primer, seed)
+    given = ({"classes": pitch_classes(row[None] > 0)} for row in primer) if model.follows else repeat({})
+    for draws, more in zip(steps_of(model, seed), given, strict=False):
+        keys, trace, state = model.step(params, state, keys, draws | more, temperature)
+        if not all(np.isfinite(trace[name]).all() for name in ("cells.P", "decoder.p") if name in trace):
             raise MinigenError("the weights give probabilities that are not numbers: use another checkpoint", code=3)
         yield keys[0], trace
 
@@ -56,6 +61,7 @@ def play(trained: Trained, seed: int = 0, primer=None, temperature: float = 1.0)
 def generate(trained: Trained, bars: int = 16, seed: int = 0, primer=None, temperature: float = 1.0) -> np.ndarray:
     """A piece: the first bar of the primer, if one is given, then `bars` new bars -> (T, 88) of 0/1.
 
+    `decoder` plays the classes of the primer's first `bars` bars, and nothing else.
     Raises MinigenError for bars or a seed that is no whole number, a temperature of 0, a primer that is no roll.
     """
     if not isinstance(trained, Trained):
@@ -67,8 +73,10 @@ def generate(trained: Trained, bars: int = 16, seed: int = 0, primer=None, tempe
     if primer is not None and (np.ndim(primer) != 2 or np.shape(primer)[1] != 88 or not len(primer)):
         raise MinigenError("the primer is not a roll (steps, 88): give what minigen.read_midi(path) returns")
     bar = trained.model.config.steps_a_bar
-    primer = None if primer is None else np.asarray(primer)[:bar] > 0
+    if trained.model.follows and primer is None:
+        raise MinigenError(f"{trained.model.name} plays the classes of a primer: give one (--primer FILE.mid)")
     steps = bars * bar
+    primer = None if primer is None else np.asarray(primer)[: steps if trained.model.follows else bar] > 0
     music = [keys for keys, _ in islice(play(trained, seed, primer, temperature), steps)]
-    head = np.zeros((0, 88), np.uint8) if primer is None else primer.astype(np.uint8)
+    head = np.zeros((0, 88), np.uint8) if primer is None or trained.model.follows else primer.astype(np.uint8)
     return np.concatenate([head, np.stack(music)])

@@ -1,6 +1,7 @@
 """Conditional voice sampling (diary 26/12; with an LSTM a voice, 29/12): each voice hears what those before it played.
 
-    p_v = softmax(LSTM_v([features, notes]) W_v + b_v)           over K keys and the pause, outcome K
+    p_v = softmax([features, notes] W_v + b_v)                   over K keys and the pause, outcome K
+    p_v = softmax(LSTM_v([features, notes]) W_v + b_v)           the final form
     notes = the K-vector of 0/1 that voices 1..v-1 played at this very step
 
 No label says which voice plays which note. While training, each voice's draw is from p_v restricted to the true keys
@@ -11,7 +12,7 @@ voice v-1 has drawn for every step by then.
 
 from minigen.backend import array_module, replaceable
 from minigen.linear import linear_backward, linear_forward, softmax_backward, softmax_forward
-from minigen.lstm import lstm_backward, lstm_forward
+from minigen.lstm import lstm_backward, lstm_layer
 from minigen.ops import join, one_hot
 from minigen.params import linear_shapes, lstm_shapes
 
@@ -36,16 +37,17 @@ def allow_truth(x):
 
 
 def voices_shapes(V: int, K: int, features: int, H: int) -> dict[str, tuple]:
-    """For each voice an LSTM of H and a linear head, named voice1, head1, ..., of its own."""
+    """For each voice an LSTM of H (none where H is 0) and a linear head, named voice1, head1, ..., of its own."""
     shapes = {}
     for v in range(1, V + 1):
-        shapes |= lstm_shapes(f"voice{v}", features + K, H) | linear_shapes(f"head{v}", H, K + 1)
+        shapes |= lstm_shapes(f"voice{v}", features + K, H) if H else {}
+        shapes |= linear_shapes(f"head{v}", H or features + K, K + 1)
     return shapes
 
 
 def voices_forward(params, features, V: int, state, draws, allowed=None, temperature=1.0):
     """features (T, B, F), draws {"voices": uniforms (T, B, V)} or {"notes": outcomes (T, B, V)}, allowed (T, B, K+1)
-    -> (p (V, T, B, K+1), notes (V, T, B), state), cache.
+    or a function of (v, heard) that gives it -> (p (V, T, B, K+1), notes (V, T, B), state), cache.
 
     `notes` in `draws` are played as they are: for gradient checks, parity tests, likelihoods.
     """
@@ -57,16 +59,16 @@ def voices_forward(params, features, V: int, state, draws, allowed=None, tempera
     heard = xp.zeros((T, B, K), features.dtype)
     caches, after = [], {}
     for v in range(V):
-        voice, head = f"voice{v + 1}", f"head{v + 1}"
-        (h, c), lstm = lstm_forward(
-            join(features, heard), state[f"{voice}.h"], state[f"{voice}.c"], *params.layer(voice)
-        )
-        z, linear = linear_forward(h[1:], *params.layer(head))
+        h, lstm = join(features, heard), None
+        if f"voice{v + 1}.Wh" in params.views:
+            (h, on), lstm = lstm_layer(params, f"voice{v + 1}", h, state)
+            after |= on
+        z, linear = linear_forward(h, *params.layer(f"head{v + 1}"))
         z = z / temperature
         p[v], softmax = softmax_forward(z)
-        notes[v] = draws["notes"][:, :, v] if "notes" in draws else draw(z, draws["voices"][:, :, v], allowed)
+        some = allowed(v, heard) if callable(allowed) else allowed
+        notes[v] = draws["notes"][:, :, v] if "notes" in draws else draw(z, draws["voices"][:, :, v], some)
         heard = xp.maximum(heard.real, one_hot(notes[v], K, features.real.dtype))
-        after |= {f"{voice}.h": h[-1], f"{voice}.c": c[-1]}
         caches.append((lstm, linear, softmax))
     return (p, notes, after), (F, caches)
 
@@ -78,8 +80,9 @@ def voices_backward(dp, cache):
     for v in reversed(range(len(caches))):
         lstm, linear, softmax = caches[v]
         dz = softmax_backward(dp[v], softmax)
-        dh, *grads[f"head{v + 1}"] = linear_backward(dz, linear)
-        dx, _, _, *grads[f"voice{v + 1}"] = lstm_backward(dh, None, lstm)
+        dx, *grads[f"head{v + 1}"] = linear_backward(dz, linear)
+        if lstm is not None:
+            dx, _, _, *grads[f"voice{v + 1}"] = lstm_backward(dx, None, lstm)
         # in the forward pass this was: join(features, heard); nothing flows into what was drawn
         dfeatures += dx[..., :F]
     return dfeatures, grads

@@ -44,6 +44,8 @@ def main():
     args = parser.parse_args()
     trained = checkpoint.load(args.checkpoint)
     model, c = trained.model, trained.model.config
+    if model.follows:
+        raise MinigenError(f"{model.name} plays what it is given: evaluate a model that makes up music")
     try:
         seed, valid, digest, *limits = (trained.header["split"][name] for name in SPLIT)
     except KeyError as error:
@@ -62,7 +64,8 @@ def main():
     print(f"{model.name}: {len(valid)} held-out songs, {c.keys + (c.loss == 'pause')} cells a step")
     for name, value in {model.name: found["cells"], **base}.items():
         print(f"  {name:20} {value:.4f} nats a cell")
-    print(f"  {'octave decoder':20} {found['decoder']:.4f} nats a key")
+    if "decoder" in found:
+        print(f"  {'octave decoder':20} {found['decoder']:.4f} nats a key")
 
     stuck = [metrics.longest_stuck(piece) for piece in pieces]
     made, real = metrics.notes_a_step(pieces), metrics.notes_a_step(train + valid)

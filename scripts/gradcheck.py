@@ -12,11 +12,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from minigen import decoder, linear, lstm, reader, union, voices
+from minigen import decoder, delayed, heads, linear, lstm, reader, union, voices
 from minigen.errors import Parser, run
 from minigen.gradcheck import BOUND, check, check_model
+from minigen.kernels import use_kernels
 from minigen.ladder import LADDER
-from minigen.params import Params
+from minigen.params import Params, lstm_shapes
 
 T, B, K, V, F, H = 7, 3, 12, 3, 6, 5
 LAGS, BITS = (1, 2, 5), 2
@@ -99,8 +100,8 @@ def history_case(m=reader):
     return Case(forward=forward, backward=backward, inputs=weights_of(shapes))
 
 
-def voices_case(m=voices):
-    shapes = m.voices_shapes(V, K, F, H)
+def voices_case(m=voices, linear_voices=False):
+    shapes = m.voices_shapes(V, K, F, 0 if linear_voices else H)
     draws = {"notes": fresh().integers(0, K + 1, (T, B, V))}
 
     def forward(features, *arrays):
@@ -114,6 +115,56 @@ def voices_case(m=voices):
     return Case(
         forward=forward, backward=backward, inputs={"features": fresh().normal(size=(T, B, F))} | weights_of(shapes)
     )
+
+
+def keys_case(m=heads):
+    shapes = m.keys_shapes(K, F)
+
+    def forward(features, *arrays):
+        (P, _), cache = m.keys_forward(params_of(shapes, arrays), features, {})
+        return P, cache
+
+    def backward(dP, cache):
+        dfeatures, grads = m.keys_backward(dP, cache)
+        return dfeatures, *in_order(shapes, grads)
+
+    return Case(
+        forward=forward, backward=backward, inputs={"features": fresh().normal(size=(T, B, F))} | weights_of(shapes)
+    )
+
+
+def at_once_case(m=heads):
+    shapes = m.at_once_shapes(V, K, F)
+
+    def forward(features, *arrays):
+        (p, _), cache = m.at_once_forward(params_of(shapes, arrays), features, V, {})
+        return p, cache
+
+    def backward(dp, cache):
+        dfeatures, grads = m.at_once_backward(dp, cache)
+        return dfeatures, *in_order(shapes, grads)
+
+    return Case(
+        forward=forward, backward=backward, inputs={"features": fresh().normal(size=(T, B, F))} | weights_of(shapes)
+    )
+
+
+def delayed_case(m=delayed, delays=(3,)):
+    """T is no multiple of the delay; a capsule for one delay, linked groups for several."""
+    units = 2 * len(delays)
+    shapes = lstm_shapes("a", F, units)
+    state = {f"a.{part}": fresh().normal(size=(max(delays), B, units)) for part in "hc"}
+
+    def forward(x, *arrays):
+        params = params_of(shapes, arrays)
+        if len(delays) == 1:
+            (h, _), cache = m.capsule_forward(params, "a", x, state)
+        else:
+            (h, _), cache = m.linked_forward(params, "a", x, delays, state)
+        return h, cache
+
+    backward = m.capsule_backward if len(delays) == 1 else m.linked_backward
+    return Case(forward=forward, backward=backward, inputs={"x": fresh().normal(size=(T, B, F))} | weights_of(shapes))
 
 
 def distributions():
@@ -173,6 +224,11 @@ LAYERS = {
     "read": read_case,
     "history reader": history_case,
     "voices": voices_case,
+    "voices, linear": lambda m=voices: voices_case(m, linear_voices=True),
+    "independent keys": keys_case,
+    "voices at once": at_once_case,
+    "capsule": delayed_case,
+    "linked groups": lambda m=delayed: delayed_case(m, (1, 3, 9)),
     "union": union_case,
     "union, pause cell": lambda m=union: union_case(m, pause_cell=True),
     "union, stop-gradient": lambda m=union: union_case(m, stop_gradient=True),
@@ -186,6 +242,7 @@ def main():
     parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", choices=list(LADDER), help="only this model, whole")
     args = parser.parse_args()
+    use_kernels("reference", threads=1)
     tables = {}
     if not args.model:
         for name, case in LAYERS.items():

@@ -42,7 +42,7 @@ def arguments():
 def info(trained: checkpoint.Trained) -> None:
     header, c = trained.header, trained.model.config
     print(f"model     {trained.model.name} (diary {trained.model.date}), {trained.params.flat.size:,} parameters")
-    print(f"lags      {', '.join(map(str, c.lags))}; {c.voices} voices of {c.voice_hidden}; loss form: {c.loss}")
+    print(f"config    {', '.join(f'{name} {value}' for name, value in c.as_json().items())}")
     for name in ("data", "licence", "command"):
         print(f"{name:9} {header.get(name, 'not stated')}")
     print(f"training  {header.get('training', 'not stated')}")
@@ -62,10 +62,11 @@ def main():
     bar, primer = trained.model.config.steps_a_bar, None
     if args.primer:
         try:
-            primer = trim(read_midi(args.primer), bar)[:bar]
+            primer = trim(read_midi(args.primer), bar)
         except Refused as reason:
             raise MinigenError(f"{args.primer} cannot be a primer, {reason}: name a MIDI file in 4/4") from reason
-    heard = 0 if primer is None else len(primer)
+    heard = 0 if primer is None or trained.model.follows else min(len(primer), bar)
+    begins = "it plays the primer's classes" if trained.model.follows else "it starts from silence"
     label = args.checkpoint.stem
     if label in ("best", "last"):  # of a run
         label = f"{args.checkpoint.resolve().parent.name}-{label}"
@@ -78,9 +79,9 @@ def main():
         title = f"{label}, {trained.model.name}, seed {seed}"
         write_midi(f"{name}.mid", roll, bpm=args.bpm, steps_a_bar=bar)
         plot_roll(f"{name}.png", roll, heard, bar, title)
-        begins = f"the primer ends at step {heard} (bar {heard / bar:g})" if heard else "it starts from silence"
-        print(f"wrote {name}.mid and {name}.png: {args.bars} bars in {took:.1f} s, ", end="")
-        print(f"{metrics.notes_a_step([roll[heard:]]):.2f} notes a step; {begins}")
+        where = f"the primer ends at step {heard} (bar {heard / bar:g})" if heard else begins
+        print(f"wrote {name}.mid and {name}.png: {(len(roll) - heard) / bar:g} bars in {took:.1f} s, ", end="")
+        print(f"{metrics.notes_a_step([roll[heard:]]):.2f} notes a step; {where}")
 
 
 if __name__ == "__main__":

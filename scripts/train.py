@@ -59,6 +59,7 @@ def arguments():
     add("sources", nargs="*", metavar="FOLDER|FILE|SONGSET", help="MIDI, or song sets (.npz)")
     add("--corpus", choices=CORPORA, help="a corpus instead of files (default: songs)")
     add("--model", choices=list(LADDER), help="default: final")
+    add("--set", action="append", metavar="NAME=VALUE", help="another configuration: hidden=50, delays=4,8, loss=pause")
     add("--steps", type=finite(1, 1e9, int), help="stop after this many steps in all")
     add("--minutes", type=finite(0.001, 1e6), help="stop after this long from the first step (default: when flat)")
     add("--batch", type=finite(1, 4096, int), help="fragments a step (default: 64)")
@@ -78,7 +79,7 @@ def arguments():
         raise MinigenError("files and --corpus were both given: choose one")
     args.command = shlex.join(["python", "scripts/train.py", *sys.argv[1:]])
     if args.resume:
-        given = [name for name in (*KEPT, "init", "out") if getattr(args, name) not in (None, [])]
+        given = [name for name in (*KEPT, "set", "init", "out") if getattr(args, name) not in (None, [])]
         if given:
             raise MinigenError(f"--resume goes on with the run's own {given[0]}: leave it out, or use --init")
         try:
@@ -96,6 +97,7 @@ def start(args, xp):
     """The model, a run at its beginning or where it stopped, and what music the checkpoint was trained on."""
     if not (args.resume or args.init):
         model = rung(args.model)
+        model = rung(args.model, model.config.with_settings(args.set or []))
         params = model.init(args.seed)
         params = params.with_flat(xp.asarray(params.flat))
         return model, Run(params, Moments.of(params.flat), args.rate), {}
@@ -105,6 +107,8 @@ def start(args, xp):
     if not args.resume:
         if args.model not in (None, model.name):
             raise MinigenError(f"{path} is a {model.name} and not a {args.model}: leave out --model")
+        if args.set:
+            raise MinigenError(f"{path} has a configuration of its own: leave out --set")
         return model, Run(params, Moments.of(params.flat), args.rate), header.get("split", {})
     try:
         moments = Moments(xp.asarray(moments.m), xp.asarray(moments.v), moments.step)
@@ -122,8 +126,9 @@ def start(args, xp):
 class Folder:
     """The run folder, and all that is written into it."""
 
-    def __init__(self, path: Path, model, state: Run, about: dict, baselines: dict):
+    def __init__(self, path: Path, model, state: Run, about: dict, baselines: dict, song):
         self.path, self.model, self.state, self.about, self.baselines = path, model, state, about, baselines
+        self.song = song if model.follows else None  # whose classes are played
 
     def save(self, name: str) -> None:
         params, moments = self.state.params, self.state.moments
@@ -152,7 +157,7 @@ class Folder:
         """A piece of 16 bars by the weights as they are."""
         params = self.state.params
         trained = checkpoint.Trained(self.model, params.with_flat(to_host(params.flat)), {}, None)
-        write_midi(self.path / f"sample-{self.state.step:06}.mid", sample.generate(trained, 16, seed))
+        write_midi(self.path / f"sample-{self.state.step:06}.mid", sample.generate(trained, 16, seed, self.song))
 
 
 def loop(args, model, state: Run, folder: Folder, data: Dataset, valid: list, stop: Stop) -> str:
@@ -219,7 +224,7 @@ def tell(songs: SongSet, train: SongSet, valid: SongSet, data: Dataset, c, path:
     lines = "".join(f"{refused}: {reason}\n" for refused, reason in songs.refused)
     (path / "refused.txt").write_text(lines, encoding="utf-8", errors="backslashreplace")
     print(f"{len(songs)} songs: {len(train)} to train on give {len(data)} fragments, {len(valid)} are held out")
-    share = metrics.too_large(songs.rolls, c.voices, c.keys)
+    share = metrics.too_large(songs.rolls, c.voices, c.keys) if c.voices else 0
     if share:
         print(f"{share:.2%} of the struck steps have more than {c.voices} different notes, which cannot be played")
 
@@ -250,8 +255,9 @@ def main():
         (path / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     tell(songs, train, valid, data, c, path)
     print(f"model {model.name}, {state.params.flat.size:,} parameters; device {device}; kernels {kernels}")
-    baselines = metrics.baselines(data.rolls, valid_rolls, c.keys, c.loss == "pause")
-    print("held-out nats a cell to beat: " + ", ".join(f"{name} {value:.4f}" for name, value in baselines.items()))
+    baselines = {} if model.follows else metrics.baselines(data.rolls, valid_rolls, c.keys, c.loss == "pause")
+    if baselines:
+        print("held-out nats a cell to beat: " + ", ".join(f"{name} {value:.4f}" for name, value in baselines.items()))
     about = {
         "data": f"{name}: {len(train)} songs to train on, {len(valid)} held out",
         "split": held_out,
@@ -259,7 +265,9 @@ def main():
         "command": args.command,
     }
     with Stop() as stop:
-        ended = loop(args, model, state, Folder(path, model, state, about, baselines), data, valid_rolls, stop)
+        ended = loop(
+            args, model, state, Folder(path, model, state, about, baselines, valid_rolls[0]), data, valid_rolls, stop
+        )
     if ended == "flat":
         print("the held-out loss no longer falls, at the lowest rate")
     best = checkpoint.load(path / "best.npz").header["metrics"]

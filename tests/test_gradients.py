@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minigen.errors import MinigenError
-from minigen.gradcheck import check, check_model, relative_error, toy_batch
+from minigen.gradcheck import check, check_model, frozen, relative_error, toy_batch
 from minigen.ladder import LADDER
 from scripts.gradcheck import LAYERS
 
@@ -30,11 +30,8 @@ def test_complex_step(name):
     model, rng = LADDER[name](), np.random.default_rng(5)
     params = model.init(5, np.float64)
     batch, T = toy_batch(model, 12, 2), 12
-    u = rng.random((T, 2, model.config.voices), np.float32)
-    _, grads, trace, _ = model.loss(params, batch, {"voices": u})
-    draws = {"notes": trace["voices.notes"]}
-    if model.config.loss == "stop-gradient":
-        draws["factors"] = trace["union.factors"]
+    _, grads, trace, _ = model.loss(params, batch, model.draws(5, "test", 0, range(2), T))
+    draws = frozen(model, trace)
     direction = rng.normal(size=params.flat.shape)
     moved = params.with_flat(params.flat + 1e-30j * direction)
     loss, moved_grads, _, _ = model.loss(moved, batch, draws)

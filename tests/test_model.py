@@ -1,21 +1,40 @@
 """Every rung of the ladder: one contract, `loss` over a sequence and `step` for one step."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import chisquare
 
 from minigen.decoder import draw_keys
+from minigen.delayed import capsule_forward, linked_forward
 from minigen.draws import uniforms
-from minigen.gradcheck import toy_batch
-from minigen.ladder import LADDER
+from minigen.gradcheck import check_model, toy_batch
+from minigen.ladder import LADDER, Conditional, Feedback, Final, History, Latency
+from minigen.lstm import lstm_forward
 from minigen.ops import lagged, one_hot, pitch_classes, time_bits
+from minigen.params import Params, lstm_shapes
 from minigen.voices import allow_truth, draw
 
 rungs = pytest.mark.parametrize("name", LADDER)
 
 
+WHERE = ("reader.w", "voices.p", "cells.P", "decoder.p", "features")  # what a rung says, of what there is
+
+
 def draws_of(model, T, B, seed=0):
     return model.draws(seed, "test", 0, range(B), T)
+
+
+def small(name):
+    """The rung, smaller where one costs much and the size says nothing."""
+    config = LADDER[name].config
+    return LADDER[name](replace(config, hidden=min(config.hidden, 100)))
+
+
+def notes_of(model, trace):
+    """What was played, to be played again."""
+    return {"notes": trace["voices.notes"]} if model.hears else {}
 
 
 def cut(batch, begin, end, past):
@@ -40,11 +59,11 @@ def test_step_is_the_forward_pass_of_loss(name):
     state["past"][1:] = batch["roll"][: past - 1]
     for t in range(T):
         heard, played = batch["roll"][past + t - 1], batch["roll"][past + t]
-        given = {"notes": whole["voices.notes"][t], "keys": played}
-        keys, trace, state = model.step(params, state, heard, given)
+        notes = {"notes": whole["voices.notes"][t]} if model.hears else {}
+        keys, trace, state = model.step(params, state, heard, notes | {"keys": played})
         assert (keys == played).all() and keys.dtype == played.dtype
         assert set(trace) == set(whole) - {"union.factors", "loss.cells", "loss.decoder", "voices.u"}
-        for key in ("reader.w", "voices.p", "cells.P", "decoder.p"):
+        for key in set(WHERE) & set(trace):
             np.testing.assert_allclose(trace[key], whole[key][t], rtol=1e-5, atol=1e-5, err_msg=f"{key} at {t}")
     assert set(state) == set(end)
     for key in state:
@@ -59,10 +78,11 @@ def test_going_on_is_the_same_as_never_stopping(name):
     _, _, whole, end = model.loss(params, batch, draws, grad=False)
     state, parts = None, []
     for begin, stop in ((0, 1), (1, 17), (17, 30)):
-        some = {"voices": draws["voices"][begin:stop]}
+        some = {name: u[begin:stop] for name, u in draws.items()}
         _, _, trace, state = model.loss(params, cut(batch, begin, stop, past), some, state, grad=False)
-        parts.append(trace["cells.P"])
-    np.testing.assert_allclose(np.concatenate(parts), whole["cells.P"], rtol=1e-12)
+        parts.append(trace)
+    for key in set(WHERE) & set(whole):
+        np.testing.assert_allclose(np.concatenate([part[key] for part in parts]), whole[key], rtol=1e-12)
     for key in end:
         np.testing.assert_allclose(state[key], end[key], rtol=1e-12, err_msg=key)
 
@@ -76,11 +96,11 @@ def test_padding_changes_nothing(name):
     batch["mask"][...] = True
     batch["mask"][12:] = False
     draws = draws_of(model, T, B)
-    notes = {"notes": model.loss(params, batch, draws)[2]["voices.notes"]}
+    notes = notes_of(model, model.loss(params, batch, draws)[2])
     loss, grads, _, _ = model.loss(params, batch, notes)
     other = {**batch, "roll": batch["roll"].copy()}
     other["roll"][past + 12 :] = 1
-    short = {"notes": notes["notes"][:12]}
+    short = {name: array[:12] for name, array in notes.items()}
     for changed, given in ((other, notes), (cut(batch, 0, 12, past), short)):
         again, more, _, _ = model.loss(params, changed, given)
         assert again == pytest.approx(loss, rel=1e-12)
@@ -95,8 +115,7 @@ def test_float32_is_float64(name):
     single.flat[:] = double.flat
     double.flat[:] = single.flat
     loss64, grads64, trace, _ = model.loss(double, batch, draws)
-    notes = {"notes": trace["voices.notes"]}
-    loss32, grads32, trace32, state32 = model.loss(single, batch, notes)
+    loss32, grads32, trace32, state32 = model.loss(single, batch, notes_of(model, trace))
     assert loss32 == pytest.approx(loss64, rel=1e-5)
     assert np.abs(grads32.flat - grads64.flat).max() <= 1e-5 * np.abs(grads64.flat).max()
     made = [a for a in (*trace32.values(), *state32.values(), grads32.flat) if a is not None]
@@ -111,7 +130,8 @@ def test_neither_method_edits_what_it_is_given(name):
     given = [params.flat, *batch.values(), *draws.values(), *state.values()]
     before = [array.copy() for array in given]
     first = model.loss(params, batch, draws, state)
-    x, one = batch["roll"][-1], {"voices": draws["voices"][0], "decoder": np.full((B, 88), 0.5, np.float32)}
+    x, one = batch["roll"][-1], {name: np.full((B, n), 0.5) for name, n in model.draw_sizes().items()}
+    one |= {"classes": np.ones((B, 12))} if model.follows else {}
     model.step(params, state, x, one)
     again = model.loss(params, batch, draws, state)
     assert first[0] == again[0] and (first[1].flat == again[1].flat).all()
@@ -125,8 +145,9 @@ def test_rows_do_not_hear_each_other(name):
     params, batch, draws = model.init(0, np.float64), toy_batch(model, T, B), draws_of(model, T, B)
     _, _, whole, _ = model.loss(params, batch, draws, grad=False)
     row = {"roll": batch["roll"][:, 1:2], "start": batch["start"][1:2], "mask": batch["mask"][:, 1:2]}
-    _, _, alone, _ = model.loss(params, row, {"voices": draws["voices"][:, 1:2]}, grad=False)
-    np.testing.assert_allclose(alone["cells.P"][:, 0], whole["cells.P"][:, 1], rtol=1e-12)
+    _, _, alone, _ = model.loss(params, row, {name: u[:, 1:2] for name, u in draws.items()}, grad=False)
+    for key in set(WHERE) & set(whole):
+        np.testing.assert_allclose(alone[key][:, 0], whole[key][:, 1], rtol=1e-12)
 
 
 def test_what_lags_and_classes_and_bits_mean():
@@ -191,14 +212,68 @@ def test_keys_have_the_exact_probabilities():
 
 @rungs
 def test_step_draws_from_what_its_trace_says(name):
-    """5,000 streams at once, one step: voice 1's notes against its distribution, by chi-square."""
-    model, B = LADDER[name](), 5000
+    """5,000 streams at once, one step: what is drawn first against its distribution, by chi-square."""
+    model, B = small(name), 5000
     params, rng = model.init(6), np.random.default_rng(10)
     draws = {part: rng.random((B, n), np.float32) for part, n in model.draw_sizes().items()}
-    keys, trace, _ = model.step(params, model.rest(params, B), np.zeros((B, 88), np.uint8), draws)
-    p = trace["voices.p"][0, 0].astype(float)
-    np.testing.assert_allclose(trace["voices.p"][:, 0], np.broadcast_to(p, (B, 13)), rtol=1e-5)
-    counts = np.bincount(trace["voices.notes"][:, 0], minlength=13)
+    classes = np.eye(12)[[3] * B]
+    more = {"classes": classes} if model.follows else {}
+    keys, trace, _ = model.step(params, model.rest(params, B), np.zeros((B, 88), np.uint8), draws | more)
+    if model.follows:
+        assert (pitch_classes(keys) == classes).all()
+        return
+    if not model.config.voices:  # every key by itself
+        P = trace["cells.P"][0].astype(float)
+        assert (keys == (draws["cells"] < trace["cells.P"])).all()
+        assert np.abs(keys.mean(axis=0) - P).max() < 5 * np.sqrt(0.25 / B)
+        return
+    p, K = trace["voices.p"][0, 0].astype(float), model.config.keys
+    np.testing.assert_allclose(trace["voices.p"][:, 0], np.broadcast_to(p, (B, K + 1)), rtol=1e-5)
+    counts = np.bincount(trace["voices.notes"][:, 0], minlength=K + 1)
     assert chisquare(counts, B * p / p.sum()).pvalue > 1e-3
-    played = one_hot(trace["voices.notes"], 12, np.uint8).max(axis=1)
-    assert (pitch_classes(keys) == played).all()
+    played = one_hot(trace["voices.notes"], K, np.uint8).max(axis=1)
+    assert (model.music(keys, np.uint8) == played).all()
+
+
+VARIANTS = {
+    "latency, linked": Latency(replace(Latency.LINKED, delays=(1, 3, 7), capsule=5, hidden=11)),
+    "latency, two delays": Latency(replace(Latency.config, delays=(4, 2), capsule=5)),
+    "feedback, interleaved": Feedback(replace(Feedback.config, interleaved=True, hidden=20)),
+    "history on 12 classes": History(replace(History.config, keys=12, hidden=20)),
+    "conditional, pause loss": Conditional(replace(Conditional.config, loss="pause", hidden=20)),
+    "final on 88 keys": Final(replace(Final.config, keys=88, hidden=20)),
+}
+
+
+@pytest.mark.parametrize("what", VARIANTS)
+def test_other_configurations(what):
+    """Gradients, and going on step by step, as for the rungs themselves."""
+    model, T, B = VARIANTS[what], 11, 2
+    for row in check_model(model, T, B):
+        assert row.ok, row
+    params, batch = model.init(1, np.float64), toy_batch(model, T, B)
+    batch["start"][...], batch["mask"][...], batch["roll"][: model.config.past] = 0, True, 0
+    _, _, whole, end = model.loss(params, batch, draws_of(model, T, B), grad=False)
+    state = model.rest(params, B)
+    for t in range(T):
+        heard, played = batch["roll"][model.config.past + t - 1 :][:2]
+        notes = {"notes": whole["voices.notes"][t]} if model.hears else {}
+        _, trace, state = model.step(params, state, heard, notes | {"keys": played})
+        np.testing.assert_allclose(trace["cells.P"], whole["cells.P"][t], rtol=1e-12)
+    for key in state:
+        np.testing.assert_allclose(state[key], end[key], rtol=1e-12, err_msg=key)
+
+
+def test_delayed_states_are_as_old_as_they_say():
+    """A capsule with delay 3 is three plain LSTMs that take turns; linked groups of delay 1 are one plain LSTM."""
+    rng = np.random.default_rng(0)
+    T, B, F, H = 8, 2, 4, 6
+    shapes = lstm_shapes("a", F, H)
+    params, x = Params(shapes, rng.normal(size=sum(map(np.prod, shapes.values())))), rng.normal(size=(T, B, F))
+    rest = np.zeros((3, B, H))
+    (h, _), _ = capsule_forward(params, "a", x, {"a.h": rest, "a.c": rest})
+    for turn in range(3):
+        (plain, _), _ = lstm_forward(x[turn::3], rest[0], rest[0], *params.layer("a"))
+        np.testing.assert_allclose(h[turn::3], plain[1:])
+    (h, _), _ = linked_forward(params, "a", x, (1, 1), {"a.h": rest[:1], "a.c": rest[:1]})
+    np.testing.assert_allclose(h, lstm_forward(x, rest[0], rest[0], *params.layer("a"))[0][0][1:])

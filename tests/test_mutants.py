@@ -38,6 +38,10 @@ def judge_lstm(m):
     (h, c), _ = m.lstm_forward(x, h0, c0, Wx, Wh, b)
     expected, last = naive.lstm(x, h0, c0, Wx, Wh, b)
     close(h[0], h0), close(h[1:], expected), close(c[0], c0), close(c[-1], last)
+    params = cases.params_of({"a.Wx": Wx.shape, "a.Wh": Wh.shape, "a.b": b.shape}, [Wx, Wh, b])
+    state = {"a.h": h0, "a.c": c0}
+    (out, after), _ = m.lstm_layer(params, "a", x, state)
+    close(out, expected), close(after["a.h"], expected[-1]), close(after["a.c"], last)
     slopes(cases.lstm_case(m))
 
 
@@ -75,7 +79,7 @@ def judge_voices(m):
     (cold, _, _), _ = m.voices_forward(params, features, 1, state, {"voices": u}, None, 0.5)
     close(cold[0], p[0] ** 2 / (p[0] ** 2).sum(axis=-1, keepdims=True))
     assert set(after) == set(state)
-    slopes(case)
+    slopes(case, cases.voices_case(m, linear_voices=True))
 
 
 def judge_union(m):
@@ -108,7 +112,9 @@ def judge_decoder(m):
     close(after["octave.h"], h[-1]), close(after["octave.c"], c)
     mask = cases.struck(cases.T, cases.B) == 0
     true = m.pitch_classes(keys)
-    close(m.octave_loss_forward(z, keys, true, mask)[0][0], naive.octave_loss(z, keys, true, mask))
+    (loss, p), _ = m.octave_loss_forward(z, keys, true, mask)
+    close(loss, naive.octave_loss(z, keys, true, mask))
+    close(p, np.where(true[..., np.arange(88) % 12] > 0, 1 / (1 + np.exp(-z)), 0))
     rng = np.random.default_rng(6)
     P, u = rng.uniform(0.05, 0.5, (50, 88)), rng.random((50, 88))
     classes = cases.struck(50, 12)
@@ -154,6 +160,8 @@ MUTANTS = {
         ("sigmoid's slope for tanh", "dg * (1 - g * g)", "dg * g * (1 - g)"),
         ("bias summed over one step", "db = flat_da.sum(axis=0)", "db = da[0].sum(axis=0)"),
         ("dWh takes the new h", "h[:-1].reshape(T * B, H).T", "h[1:].reshape(T * B, H).T"),
+        ("output off by one", "return (h[1:], {", "return (h[:-1], {"),
+        ("state of the wrong step returned", 'c": c[-1]}', 'c": c[-2]}'),
         ("dx through the wrong weights", "dx = da @ Wx.T", "dx = (da * 1.001) @ Wx.T"),
     ],
     "reader": [
@@ -166,9 +174,9 @@ MUTANTS = {
         ("reading and local swapped", "dreading, dh_local = djoined[..., :K], djoined[..., K:]", "dh_local, dreading = djoined[..., -5:], djoined[..., -K:]"),
         ("local gradient forgotten", "lstm_backward(dh_local, None, local", "lstm_backward(0 * dh_local, None, local"),
         ("inputs one step late", "inputs = join(x[-T:], bits)", "inputs = join(x[-T - 1 : -1], bits)"),
-        ("aggregator started with the local state", 'join(reading, h_local[1:]), state["aggregator.h"]', 'join(reading, h_local[1:]), state["local.h"]'),
-        ("local output off by one", "        join(reading, h_local[1:])", "        join(reading, h_local[:-1])"),
-        ("state of the wrong step returned", '"reader.c": c_reader[-1]', '"reader.c": c_reader[-2]'),
+        ("a state not returned", "read_on | local_on | on)", "read_on | local_on | {k: 0 * on[k] for k in on})"),
+        ("weights from the local LSTM", "linear_forward(h_reader,", "linear_forward(0 * h_reader,"),
+        ("the aggregator hears no reading", "join(reading, h_local), state)", "join(0 * reading, h_local), state)"),
     ],
     "voices": [
         ("a voice does not hear", "heard = xp.maximum(heard.real, one_hot(", "heard = 0 * xp.maximum(heard.real, one_hot("),
@@ -203,10 +211,11 @@ MUTANTS = {
     ],
     "decoder": [
         ("classes and keys swapped", "join(keys, classes, bits)", "join(classes, keys, bits)"),
-        ("output off by one", "linear_forward(h[1:]", "linear_forward(h[:-1]"),
-        ("state of the wrong step returned", '"octave.h": h[-1]', '"octave.h": h[-2]'),
+        ("state not returned", "return (z, after)", "return (z, {k: 0 * after[k] for k in after})"),
+        ("the linear layer reads no time", "join(keys, classes, bits)", "join(keys, classes, 0 * bits)"),
         ("loss over all keys", "allowed = of_class(classes) > 0\n    positive", "allowed = of_class(classes) >= 0\n    positive"),
         ("padding counted", "(allowed & mask[..., None])", "allowed"),
+        ("probability of silent classes", "p = sigmoid(z) * allowed", "p = sigmoid(z)"),
         ("softplus of the wrong sign", "xp.where(positive, z, 0)", "xp.where(positive, 0, z)"),
         ("truth forgotten in the gradient", "(p - keys) * allowed", "p * allowed"),
         ("gradient of silent classes", "(p - keys) * allowed / cells", "(p - keys) / cells"),

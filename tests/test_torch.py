@@ -87,7 +87,7 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-@pytest.fixture(params=sorted(LADDER))
+@pytest.fixture(params=["final", "pause-loss"])
 def model(request):
     return LADDER[request.param]()
 

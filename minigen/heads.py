@@ -1,0 +1,63 @@
+"""Two older ways to play from features: every key by itself, and several voices that do not hear each other.
+
+    P = sigmoid(features W + b)                      independent keys (diary 03/12)
+    p_v = softmax(features W_v + b_v)                V voices at once, each over K keys and the pause (diary 11/12)
+
+Independent keys mix the notes of chords that never sound together; the voices' keys at least compete within a voice.
+"""
+
+from minigen.backend import array_module
+from minigen.linear import linear_backward, linear_forward, sigmoid, softmax_backward, softmax_forward
+from minigen.params import linear_shapes
+from minigen.voices import draw
+
+
+def keys_shapes(K: int, features: int) -> dict[str, tuple]:
+    """One linear layer, named cells."""
+    return linear_shapes("cells", features, K)
+
+
+def keys_forward(params, features, draws, temperature=1.0):
+    """features (T, B, F), draws {"cells": uniforms (T, B, K)} or nothing of the kind
+    -> (P (T, B, K), struck (T, B, K) of 0/1 or None), cache."""
+    z, linear = linear_forward(features, *params.layer("cells"))
+    P = sigmoid(z / temperature)
+    struck = (draws["cells"] < P.real).astype(P.real.dtype) if "cells" in draws else None
+    return (P, struck), (P, linear)
+
+
+def keys_backward(dP, cache):
+    """dP (T, B, K) at temperature 1 -> dfeatures (T, B, F), gradients by layer: {"cells": (dW, db)}."""
+    P, linear = cache
+    # in the forward pass this was: P = sigmoid(z)
+    dfeatures, *dcells = linear_backward(dP * P * (1 - P), linear)
+    return dfeatures, {"cells": dcells}
+
+
+def at_once_shapes(V: int, K: int, features: int) -> dict[str, tuple]:
+    """One linear layer, named heads, whose columns are the voices', side by side."""
+    return linear_shapes("heads", features, V * (K + 1))
+
+
+def at_once_forward(params, features, V: int, draws, temperature=1.0):
+    """features (T, B, F), draws {"voices": uniforms (T, B, V)}, {"notes": outcomes (T, B, V)} or nothing of the kind
+    -> (p (V, T, B, K+1), notes (V, T, B) or None), cache. Nothing that is drawn is heard by anybody."""
+    xp = array_module(features)
+    z, linear = linear_forward(features, *params.layer("heads"))
+    z = xp.moveaxis(z.reshape(*z.shape[:2], V, -1), 2, 0) / temperature
+    p, softmax = softmax_forward(z)
+    notes = None
+    if "notes" in draws or "voices" in draws:
+        notes = xp.moveaxis(draws["notes"] if "notes" in draws else draws["voices"], 2, 0)
+        notes = notes if "notes" in draws else draw(z, notes)
+    return (p, notes), (linear, softmax)
+
+
+def at_once_backward(dp, cache):
+    """dp (V, T, B, K+1) at temperature 1 -> dfeatures (T, B, F), gradients by layer: {"heads": (dW, db)}."""
+    linear, softmax = cache
+    V, T, B, _ = dp.shape
+    # in the forward pass this was: z = moveaxis(features W + b)
+    dz = array_module(dp).moveaxis(softmax_backward(dp, softmax), 0, 2).reshape(T, B, -1)
+    dfeatures, *dheads = linear_backward(dz, linear)
+    return dfeatures, {"heads": dheads}

@@ -1,0 +1,173 @@
+"""How likely a step of music is under a rung, exactly: the one footing on which all rungs can be compared.
+
+The loss of the cells sees only how often each key sounds; a chord is its keys together. For a step whose struck keys
+are the set S, log Pr(S) is
+
+    independent keys           sum_{k in S} log P_k + sum_{k not in S} log (1 - P_k)
+    voices that hear nobody    log g_V[S], where g_v[C] is the chance that voices 1..v have played C: g_0[{}] = 1,
+                               g_v[C] = g_{v-1}[C] (p_v[pause] + sum_{k in C} p_v[k])
+                                        + sum_{k in C} g_{v-1}[C - k] p_v[k]
+    linear voices that hear    the same recursion, each p_v evaluated for the C that it hears
+    voices with LSTM states    a particle filter, since a voice's state remembers which notes it played
+
+The chance of a step with more notes than voices is 0. All of it in float64.
+"""
+
+import numpy as np
+
+from minigen.draws import uniforms
+from minigen.linear import softmax_forward
+from minigen.ops import one_hot
+from minigen.voices import voices_forward
+
+
+def independent_keys(P, x):
+    """P and x (..., K) -> log Pr (...)."""
+    P = np.asarray(P, np.float64)
+    with np.errstate(divide="ignore"):
+        return np.where(x > 0, np.log(P), np.log1p(-P)).sum(axis=-1)
+
+
+def chords(x, V: int, p_of):
+    """Enumerate who could have played what: x (N, K) of 0/1 -> log Pr (N,).
+
+    p_of(v, rows, played (n, K)) gives the distributions (n, K+1) of voice v at these rows, given what was played.
+    """
+    N, K = x.shape
+    out, sizes = np.full(N, -np.inf), (x > 0).sum(axis=1)
+    for size in range(min(V, sizes.max(initial=0)) + 1):
+        rows = np.flatnonzero(sizes == size)
+        if not len(rows):
+            continue
+        keys = np.nonzero(x[rows])[1].reshape(len(rows), size)
+        g = np.zeros((1 << size, len(rows)))  # a subset of S is a number, its bits the keys played
+        g[0] = 1
+        for v in range(V):
+            new = np.zeros_like(g)
+            for played in range(1 << size):
+                bits = (played >> np.arange(size)) & 1
+                cells = np.zeros((len(rows), K))
+                np.put_along_axis(cells, keys, np.broadcast_to(bits, keys.shape), axis=1)
+                p = p_of(v, rows, cells)
+                chosen = np.take_along_axis(p, keys, axis=1)
+                new[played] += g[played] * (p[:, K] + chosen @ bits)
+                for k in np.flatnonzero(bits == 0):
+                    new[played | 1 << k] += g[played] * chosen[:, k]
+            g = new
+        with np.errstate(divide="ignore"):
+            out[rows] = np.log(g[-1])
+    return out
+
+
+def voices_at_once(p, x):
+    """p (V, N, K+1), x (N, K) -> log Pr (N,)."""
+    p = np.asarray(p, np.float64)
+    return chords(x, len(p), lambda v, rows, played: p[v, rows])
+
+
+def linear_voices(params, features, x, V: int):
+    """The weights of linear conditional voices, features (N, F), x (N, K) -> log Pr (N,)."""
+    F = features.shape[1]
+    weights = [[a.astype(np.float64) for a in params.layer(f"head{v + 1}")] for v in range(V)]
+    base = [features.astype(np.float64) @ W[:F] + b for W, b in weights]
+    return chords(x, V, lambda v, rows, played: softmax_forward(base[v][rows] + played @ weights[v][0][F:])[0])
+
+
+def force_truth(x, V: int):
+    """The proposal: true keys and the pause, less what would leave more unplayed keys than voices. x (..., K)."""
+
+    def allowed(v, heard):
+        unplayed = (x > 0) & ~(heard > 0)
+        must = (unplayed.sum(axis=-1) > V - 1 - v)[..., None]
+        pause = np.ones((*x.shape[:-1], 1), bool)
+        return np.concatenate([np.where(must, unplayed, x > 0), pause & ~must], axis=-1)
+
+    return allowed
+
+
+def path_weight(p, notes, allowed):
+    """`prod_v m_v`, m_v the mass that voice v was restricted to: p (V, ..., K+1), notes (V, ...) -> (...)."""
+    V, K = len(p), p.shape[-1] - 1
+    weight, heard = np.ones(notes.shape[1:]), np.zeros((*notes.shape[1:], K))
+    for v in range(V):
+        weight *= (p[v].astype(np.float64) * allowed(v, heard)).sum(axis=-1)
+        heard = np.maximum(heard, one_hot(notes[v], K, np.float64))
+    return weight
+
+
+def particles(params, features, x, V: int, N: int, seed: int, state: dict | None = None):
+    """Voices with LSTM states: features (T, B, F), x (T, B, K) -> an estimate of log Pr (T, B), state.
+
+    N particles a song, each with voice states of its own, draw by `force_truth`; log Pr of step t is
+    log sum_i W_i w_i(t), W the normalised weights so far. Resampled (systematically) where the effective number falls
+    under N/2. A step with more notes than voices moves the states and gives -inf. Minus the log of a mean overstates
+    the loss; the more particles, the less.
+    """
+    T, B, K = x.shape
+    if state is None:
+        sizes = {name: params[f"{name}.Wh"].shape[0] for name in (f"voice{v + 1}" for v in range(V))}
+        state = {f"{name}.{part}": np.zeros((B * N, H), params.dtype) for name, H in sizes.items() for part in "hc"}
+        state["weights"] = np.full((B, N), 1 / N)
+    state, out = dict(state), np.full((T, B), -np.inf)
+    W = state.pop("weights")
+    for t in range(T):
+        rows = np.repeat(x[t], N, axis=0)[None]
+        playable = x[t].sum(axis=1) <= V
+        u = uniforms(seed, "particles", t, range(B), (N, V + 1), np.float64)
+        allowed = force_truth(rows, V)
+        heard = np.repeat(features[t], N, axis=0)[None]
+        draws = {"voices": u[..., :V].reshape(1, B * N, V)}
+        (p, notes, state), _ = voices_forward(params, heard, V, state, draws, allowed)
+        joint = W * path_weight(p, notes, allowed)[0].reshape(B, N)
+        total = joint.sum(axis=1)
+        out[t, playable] = np.log(total[playable])
+        W = np.where(playable[:, None], joint / np.where(playable, total, 1)[:, None], W)
+        poor = np.flatnonzero(1 / (W * W).sum(axis=1) < N / 2)
+        for b in poor:
+            chosen = np.searchsorted(W[b].cumsum() * (1 - 1e-12), (np.arange(N) + u[b, 0, V]) / N).clip(0, N - 1)
+            for name in state:
+                state[name][b * N : (b + 1) * N] = state[name][b * N + chosen]
+            W[b] = 1 / N
+    return out, state | {"weights": W}
+
+
+def octaves(p, keys):
+    """The octave decoder: p (..., 88), 0 where the class is off, keys (..., 88) of 0/1 -> log Pr of the keys given
+    their classes (...).
+
+    For a class that is on and its octaves O, since a class that got no key takes its likeliest octave:
+    `prod_{o in O} p_o prod_{o not in O} (1-p_o) + [O = {argmax}] prod_o (1-p_o)`.
+    """
+    shape = (*keys.shape[:-1], 96)
+    P, x = np.zeros(shape), np.zeros(shape, bool)
+    P[..., :88], x[..., :88] = p, keys > 0
+    P, x = P.reshape(*shape[:-1], 8, 12), x.reshape(*shape[:-1], 8, 12)
+    drawn, none = np.where(x, P, 1 - P).prod(axis=-2), (1 - P).prod(axis=-2)
+    alone = (x.sum(axis=-2) == 1) & (x.argmax(axis=-2) == P.argmax(axis=-2))
+    with np.errstate(divide="ignore"):
+        return np.where(x.any(axis=-2), np.log(drawn + alone * none), 0).sum(axis=-1)
+
+
+def log_likelihood(model, params, batch: dict, state: dict | None = None, N: int = 64, seed: int = 0):
+    """Every step of a batch -> log Pr of what the rung itself plays (T, B), of the octaves given the classes (T, B; 0
+    on 88 keys), and the state to go on from. `decoder` plays nothing itself: 0."""
+    c, (T, B) = model.config, batch["mask"].shape
+    state = dict(state or {})
+    filtered = state.pop("particles", None)
+    draws = model.draws(seed, "likelihood", 0, range(B), T)
+    _, _, trace, after = model.loss(params, batch, draws, state, grad=False)
+    roll = batch["roll"][-T:]
+    x = model.music(roll, np.float64)
+    flat = x.reshape(T * B, -1)
+    if model.follows:
+        own = np.zeros((T, B))
+    elif not c.voices:
+        own = independent_keys(trace["cells.P"], x)
+    elif not model.hears:
+        own = voices_at_once(trace["voices.p"].reshape(T * B, c.voices, -1).swapaxes(0, 1), flat).reshape(T, B)
+    elif not c.voice_hidden:
+        own = linear_voices(params, trace["features"].reshape(T * B, -1), flat, c.voices).reshape(T, B)
+    else:
+        own, after["particles"] = particles(params, trace["features"], x, c.voices, N, seed, filtered)
+    given = octaves(trace["decoder.p"], roll) if c.keys == 12 else np.zeros((T, B))
+    return own, given, after

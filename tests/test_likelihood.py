@@ -1,0 +1,163 @@
+"""Likelihoods against exact enumeration: every path of every voice, on small K and V."""
+
+from itertools import combinations, product
+
+import numpy as np
+import pytest
+
+from minigen.gradcheck import toy_batch
+from minigen.ladder import LADDER
+from minigen.likelihood import (
+    force_truth,
+    independent_keys,
+    linear_voices,
+    log_likelihood,
+    octaves,
+    particles,
+    path_weight,
+    voices_at_once,
+)
+from minigen.linear import softmax_forward
+from minigen.params import Params
+from minigen.voices import voices_forward, voices_shapes
+
+V, K, F = 3, 4, 5
+
+
+def subsets():
+    """Every chord of K keys, as rows of 0/1."""
+    return np.array(list(product([0, 1], repeat=K)))
+
+
+def weights(H=0, seed=0):
+    shapes = voices_shapes(V, K, F, H)
+    rng = np.random.default_rng(seed)
+    return Params(shapes, rng.normal(size=sum(int(np.prod(shape)) for shape in shapes.values())))
+
+
+def paths_of(params, features, S, state=None):
+    """Every path of notes that plays exactly S at one step: (path, its chance, the state after)."""
+    for path in product(range(K + 1), repeat=V):
+        if {k for k in path if k < K} != set(np.flatnonzero(S)):
+            continue
+        draws = {"notes": np.array(path)[None, None]}
+        (p, _, after), _ = voices_forward(params, features, V, state or {}, draws)
+        yield path, np.prod([p[v, 0, 0, k] for v, k in enumerate(path)]), after
+
+
+def test_independent_keys():
+    P = np.array([0.2, 0.5, 0.9, 0.0])
+    assert np.exp(independent_keys(P, subsets())).sum() == pytest.approx(1)
+    assert np.exp(independent_keys(P, np.array([1, 0, 1, 0]))) == pytest.approx(0.2 * 0.5 * 0.9)
+
+
+def test_voices_at_once():
+    """Against all paths, against inclusion and exclusion; and all chords together have the chance 1."""
+    rng = np.random.default_rng(1)
+    p = softmax_forward(rng.normal(size=(V, 1, K + 1)) * 2)[0]
+    chances = [np.exp(voices_at_once(p, S[None]))[0] for S in subsets()]
+    assert sum(chances) == pytest.approx(1, abs=1e-12)
+    for S, chance in zip(subsets(), chances, strict=True):
+        keys = np.flatnonzero(S)
+        played = [path for path in product(range(K + 1), repeat=V) if {k for k in path if k < K} == set(keys)]
+        assert chance == pytest.approx(sum(np.prod([p[v, 0, k] for v, k in enumerate(path)]) for path in played))
+        signed = 0
+        for n in range(len(keys) + 1):
+            for A in combinations(keys, n):
+                signed += (-1) ** (len(keys) - n) * np.prod([p[v, 0, K] + p[v, 0, list(A)].sum() for v in range(V)])
+        assert chance == pytest.approx(signed, abs=1e-12)
+
+
+def test_linear_conditional_voices():
+    params, features = weights(), np.random.default_rng(2).normal(size=(1, 1, F))
+    chances = [np.exp(linear_voices(params, features[0], S[None], V))[0] for S in subsets()]
+    assert sum(chances) == pytest.approx(1, abs=1e-12)
+    for S, chance in zip(subsets(), chances, strict=True):
+        assert chance == pytest.approx(sum(p for _, p, _ in paths_of(params, features, S)), abs=1e-12)
+
+
+def test_proposal_times_weight_is_the_likelihood():
+    """Summed over all paths that the forced proposal can draw; those that miss a key have no mass."""
+    params, features = weights(seed=3), np.random.default_rng(4).normal(size=(1, 1, F))
+    for S in subsets():
+        if S.sum() > V:
+            continue
+        allowed, total, drawn = force_truth(S[None, None], V), 0.0, 0.0
+        for path in product(range(K + 1), repeat=V):
+            notes = np.array(path)
+            (p, _, _), _ = voices_forward(params, features, V, {}, {"notes": notes[None, None]})
+            q, heard = 1.0, np.zeros((1, 1, K))
+            for v, k in enumerate(path):
+                some = allowed(v, heard)
+                q *= p[v, 0, 0, k] * some[0, 0, k] / (p[v] * some).sum()
+                if k < K:
+                    heard[..., k] = 1
+            if q:
+                assert {k for k in path if k < K} == set(np.flatnonzero(S))
+            drawn += q
+            total += q * path_weight(p, notes[:, None, None], allowed)[0, 0]
+        assert drawn == pytest.approx(1, abs=1e-10)
+        assert total == pytest.approx(np.exp(linear_voices(params, features[0], S[None], V))[0], abs=1e-10)
+
+
+def test_the_particle_estimate():
+    """Voices with states over three steps: against every path of all three, within four standard errors."""
+    H, T = 3, 3
+    params, rng = weights(H, 5), np.random.default_rng(6)
+    features, x = rng.normal(size=(T, 1, F)), np.array([[[1, 0, 1, 0]], [[0, 0, 0, 0]], [[0, 1, 1, 1]]])
+    rest = {f"voice{v + 1}.{part}": np.zeros((1, H)) for v in range(V) for part in "hc"}
+    reached = [(1.0, rest)]
+    for t in range(T):
+        reached = [
+            (chance * p, after)
+            for chance, state in reached
+            for _, p, after in paths_of(params, features[t : t + 1], x[t, 0], state)
+        ]
+    exact = sum(chance for chance, _ in reached)
+    runs = []
+    for seed in range(40):
+        out, _ = particles(params, features, x, V, 16, seed)
+        runs.append(np.exp(out.sum()))
+    error = np.std(runs, ddof=1) / np.sqrt(len(runs))
+    assert abs(np.mean(runs) - exact) < 4 * error and error < 0.1 * exact
+
+
+def test_particles_go_on_where_they_stopped():
+    params, rng = weights(3, 7), np.random.default_rng(8)
+    features, x = rng.normal(size=(6, 2, F)), (rng.random((6, 2, K)) < 0.4).astype(float)
+    x[2, 0] = 1  # more notes than voices
+    first, state = particles(params, features[:3], x[:3], V, 8, 0)
+    assert np.isneginf(first[2, 0]) and np.isfinite(np.delete(first.ravel(), 4)).all()
+    second, _ = particles(params, features[3:], x[3:], V, 8, 1, state)
+    assert np.isfinite(second).all()
+
+
+def test_octaves():
+    """All sets of keys of the classes that are on together have the chance 1."""
+    rng = np.random.default_rng(9)
+    p = rng.uniform(0.05, 0.9, 88) * np.isin(np.arange(88) % 12, [0, 5])
+    total = 0
+    for low in product([0, 1], repeat=8):
+        if not any(low):
+            continue
+        keys = np.zeros(88)
+        keys[0::12] = low
+        keys[5] = 1  # one choice of the other class, whose chance is taken out again
+        total += np.exp(octaves(p, keys))
+    other = np.zeros(88)
+    other[5] = 1
+    assert total == pytest.approx(np.exp(octaves(p * (np.arange(88) % 12 == 5), other)))
+    assert octaves(np.zeros(88), np.zeros(88)) == 0
+
+
+@pytest.mark.parametrize("name", LADDER)
+def test_every_rung_has_one(name):
+    """Finite where the voices suffice, never positive, and carried from block to block."""
+    model, T, B = LADDER[name](), 6, 2
+    params, batch = model.init(0), toy_batch(LADDER[name](), 6, 2, density=0.02)
+    own, given, state = log_likelihood(model, params, batch, N=4)
+    sizes = model.music(batch["roll"][-T:], int).sum(axis=-1)
+    enough = sizes <= (model.config.voices or 88)
+    assert own.shape == given.shape == (T, B) and (own <= 1e-9).all() and (given <= 0).all()
+    assert (np.isfinite(own) == enough | bool(model.follows)).all() and np.isfinite(given).all()
+    assert np.isfinite(log_likelihood(model, params, batch, state, N=4)[0][enough]).all()
