@@ -15,6 +15,7 @@ The chance of a step with more notes than voices is 0. All of it in float64.
 
 import numpy as np
 
+from minigen.dataset import whole_songs
 from minigen.draws import uniforms
 from minigen.linear import softmax_forward
 from minigen.ops import one_hot
@@ -171,3 +172,16 @@ def log_likelihood(model, params, batch: dict, state: dict | None = None, N: int
         own, after["particles"] = particles(params, trace["features"], x, c.voices, N, seed, filtered)
     given = octaves(trace["decoder.p"], roll) if c.keys == 12 else np.zeros((T, B))
     return own, given, after
+
+
+def nats_a_step(model, params, songs, fits=None, N: int = 64, seed: int = 0) -> dict[str, float]:
+    """Over every step of whole songs: {"own": nats of what the rung plays, "both": of that and its octaves, "left out":
+    the share of steps that are in neither}. fits(roll (..., 88)) -> bool (...) says which steps count; all: None."""
+    own = both = counted = left_out = 0
+    state = None
+    for first, batch in whole_songs(songs, model.config.past, model.config.fragment):
+        mine, given, state = log_likelihood(model, params, batch, None if first else state, N, seed)
+        use = batch["mask"] & (True if fits is None else fits(batch["roll"][-len(mine) :]))
+        own, both = own - mine[use].sum(), both - (mine + given)[use].sum()
+        counted, left_out = counted + int(use.sum()), left_out + int((batch["mask"] & ~use).sum())
+    return {"own": float(own / counted), "both": float(both / counted), "left out": left_out / (counted + left_out)}

@@ -5,8 +5,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 
-def _save(figure: Figure, path) -> None:
-    # no date and no version in the file: the same figure is the same bytes
+def save(figure: Figure, path) -> None:
+    """Write a figure as a PNG, the same bytes for the same figure."""
+    # no date and no version in the file
     figure.savefig(path, dpi=120, bbox_inches="tight", metadata={"Software": None})
 
 
@@ -33,7 +34,7 @@ def plot_roll(path, roll, primer_steps: int = 0, steps_a_bar: int = 16, title: s
     axes.grid(axis="both", color="#dddddd", lw=0.5)
     axes.set_axisbelow(True)
     axes.set_title(title, fontsize=10, loc="left")
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_loss(path, rows: list[dict], baselines: dict[str, float], unit: str) -> None:
@@ -51,4 +52,4 @@ def plot_loss(path, rows: list[dict], baselines: dict[str, float], unit: str) ->
     axes.set_ylabel(unit)
     axes.legend(frameon=False, fontsize=8)
     axes.set_title(f"loss of the {part}", fontsize=10, loc="left")
-    _save(figure, path)
+    save(figure, path)

@@ -1,5 +1,6 @@
 """Training: one update, validation on whole songs, the falling rate. A run is resumed from its step number alone."""
 
+import time
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -97,3 +98,20 @@ def judge(run: Run, valid_loss: float, patience: int) -> str:
         return "over"
     run.rate, run.fell_at = max(run.rate * FALL, LOWEST), run.step
     return "lowered"
+
+
+def learn(model, data: Dataset, seed: int, batch: int, rate: float, minutes=None, steps=None, each=None) -> Run:
+    """Train fresh weights for so many minutes or steps, the rate falling from `rate` to 0 in a straight line.
+
+    each(run, losses) is called after every step.
+    """
+    params = model.init(seed)
+    run, began = Run(params, Moments.of(params.flat), rate), time.monotonic()
+    while True:
+        done = run.step / steps if steps else (time.monotonic() - began) / 60 / minutes
+        if done >= 1:
+            return run
+        run.rate = rate * (1 - done)
+        found = update(model, run, data, seed, range(batch))
+        if each:
+            each(run, found)

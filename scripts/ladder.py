@@ -4,7 +4,7 @@
     python scripts/ladder.py --minutes 0.2 --seeds 1         a taste of it
     python scripts/ladder.py --write                         ... and put the table into README.md and samples/results.md
 
-Two rungs are trained side by side, one core each, the rate falling from 0.01 to 0 in a straight line. What is done is
+Two rungs are trained side by side, one core each, the rate falling from 0.003 to 0 in a straight line. What is done is
 kept in runs/ladder-... and not done again. Nats a step are exact, on held-out chorales (minigen/likelihood.py; a
 particle estimate where voices carry states), over the steps that every rung can play: at most 5 classes and 7 keys.
 """
@@ -22,49 +22,26 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 
 from minigen import metrics
-from minigen.adam import Moments
 from minigen.checkpoint import Trained
 from minigen.corpus import CORPORA, find_songs
-from minigen.dataset import Dataset, split, trim, whole_songs
+from minigen.dataset import Dataset, split, trim
 from minigen.errors import MinigenError, Parser, finite, run
 from minigen.files import write_atomically
 from minigen.kernels import cores, use_kernels
 from minigen.ladder import LADDER
-from minigen.likelihood import log_likelihood
+from minigen.likelihood import nats_a_step
 from minigen.ops import pitch_classes
 from minigen.sample import generate
-from minigen.train import Run, update
+from minigen.train import learn
 
-BATCH, RATE, FRAGMENTS = 64, 0.01, 6400
+BATCH, RATE, FRAGMENTS = 32, 0.003, 6400
 CLASSES, KEYS = 5, 7  # the largest chord that every rung can play
 PIECES = 8
 
 
-def learn(model, data, seed: int, minutes: float | None, steps: int | None):
-    """Train for so long or so many steps -> the weights, how many steps, the seconds that one took."""
-    params = model.init(seed)
-    state, took, began = Run(params, Moments.of(params.flat), RATE), [], time.monotonic()
-    while True:
-        done = state.step / steps if steps else (time.monotonic() - began) / 60 / minutes
-        if done >= 1:
-            return state.params, state.step, float(np.median(took))
-        state.rate, before = RATE * (1 - done), time.perf_counter()
-        update(model, state, data, seed, range(BATCH))
-        took.append(time.perf_counter() - before)
-
-
-def judge(model, params, songs, N: int, seed: int) -> dict:
-    """Nats a step on whole songs: of what the rung plays, of that and its octaves, and the share left out."""
-    own = both = counted = left_out = 0
-    state = None
-    for first, batch in whole_songs(songs, model.config.past, model.config.fragment):
-        mine, octaves, state = log_likelihood(model, params, batch, None if first else state, N, seed)
-        roll = batch["roll"][-len(mine) :]
-        fits = (pitch_classes(roll).sum(axis=-1) <= CLASSES) & ((roll > 0).sum(axis=-1) <= KEYS)
-        use = batch["mask"] & fits
-        own, both = own - mine[use].sum(), both - (mine + octaves)[use].sum()
-        counted, left_out = counted + int(use.sum()), left_out + int((batch["mask"] & ~fits).sum())
-    return {"own": own / counted, "both": both / counted, "left out": left_out / (counted + left_out)}
+def fits(roll):
+    """The steps that every rung can play."""
+    return (pitch_classes(roll).sum(axis=-1) <= CLASSES) & ((roll > 0).sum(axis=-1) <= KEYS)
 
 
 def job(args, name: str, seed: int, budget: str) -> dict:
@@ -75,14 +52,21 @@ def job(args, name: str, seed: int, budget: str) -> dict:
     songs, _ = find_songs([], args.corpus)
     train, valid = ([trim(roll) for roll in part.rolls] for part in split(songs, 0))
     data = Dataset(train, c.past, c.fragment, c.hop, c.key_shift)
-    limits = (args.minutes, None) if budget == "time" else (None, -(-args.fragments // BATCH))
-    params, steps, took = learn(model, data, seed, *limits)
+    limit = {"minutes": args.minutes} if budget == "time" else {"steps": -(-args.fragments // BATCH)}
+    ended = [time.perf_counter()]
+    state = learn(model, data, seed, BATCH, RATE, **limit, each=lambda *_: ended.append(time.perf_counter()))
+    params, took = state.params, float(np.median(np.diff(ended)))
     use_kernels("reference", 1)
     trained = Trained(model, params, {}, None)
     primers = valid if model.follows else [None] * len(valid)
     pieces = [generate(trained, 16, n, primer) for n, primer in zip(range(PIECES), primers, strict=False)]
-    found = {"parameters": params.flat.size, "steps": steps, "ms": 1e3 * took, "notes": metrics.notes_a_step(pieces)}
-    return found | judge(model, params, valid, args.particles, seed)
+    found = {
+        "parameters": params.flat.size,
+        "steps": state.step,
+        "ms": 1e3 * took,
+        "notes": metrics.notes_a_step(pieces),
+    }
+    return found | nats_a_step(model, params, valid, fits, args.particles, seed)
 
 
 def all_jobs(args, folder: Path) -> None:

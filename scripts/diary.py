@@ -1,0 +1,71 @@
+"""What the diary claims, one claim at a time: trained, measured, drawn, and judged by the figures.
+
+    python scripts/diary.py chords       1. independent keys sample badly, voices better, conditional voices best
+    python scripts/diary.py crutch       3. without the stop-gradient trick training collapses to one playing voice
+    python scripts/diary.py latency      4. an LSTM with delayed states does not see repeats
+    python scripts/diary.py octaves      6. decoding mistakes are octave mistakes; 12 classes cost a tenth
+    python scripts/diary.py voices       7. later voices repeat earlier ones; pause begets pause
+    python scripts/diary.py copy         the reader's own tasks: also rolled, distance
+
+Each trains on the chorales (the tasks on random bits) with 3 seeds, in under 15 minutes on two cores; it prints its
+figures, writes them and a picture into samples/diary/, and ends in one sentence: holds, does not hold here, or not
+decided.
+"""
+
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from importlib import import_module
+from multiprocessing import get_context
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
+
+from minigen.errors import Parser, finite, run
+from minigen.files import write_atomically
+from minigen.kernels import cores, use_kernels
+
+CLAIMS = {
+    "chords": "chords",
+    "crutch": "crutch",
+    "latency": "latency",
+    "octaves": "octaves",
+    "voices": "voices",
+    "copy": "tasks",
+    "rolled": "tasks",
+    "distance": "tasks",
+}
+
+
+def one(claim: str, seed: int, minutes: float) -> dict:
+    """One seed of a claim, on one core."""
+    use_kernels("fast", 1)
+    return import_module(f"claims.{CLAIMS[claim]}").one(claim, seed, minutes)
+
+
+def main():
+    parser = Parser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("claim", choices=CLAIMS)
+    add("--seeds", type=finite(1, 100, int), default=3)
+    add("--minutes", type=finite(0.01, 1000), default=2.5, help="of training, each model and seed (the tasks: fixed)")
+    add("--out", type=Path, default=Path("samples") / "diary", metavar="FOLDER")
+    args = parser.parse_args()
+    began, module = time.monotonic(), import_module(f"claims.{CLAIMS[args.claim]}")
+    print(module.__doc__.strip())
+    # spawned and not forked: the threads of compiled code do not survive a fork
+    with ProcessPoolExecutor(min(cores(), args.seeds), mp_context=get_context("spawn")) as pool:
+        waiting = [pool.submit(one, args.claim, seed, args.minutes) for seed in range(args.seeds)]
+        found = [done.result() for done in waiting]
+    lines, verdict = module.conclude(args.claim, found)
+    args.out.mkdir(parents=True, exist_ok=True)
+    module.draw(args.claim, found, args.out / f"{args.claim}.png")
+    took = f"{args.seeds} seeds, {(time.monotonic() - began) / 60:.0f} minutes on {cores()} cores"
+    whole = "\n".join([f"# {args.claim}", "", module.__doc__.strip(), "", *lines, "", f"**{verdict}** ({took})", ""])
+    write_atomically(args.out / f"{args.claim}.md", lambda file: file.write(whole.encode()))
+    print("\n".join(["", *lines, "", verdict, f"wrote {args.out / args.claim}.md and .png ({took})"]))
+
+
+if __name__ == "__main__":
+    run(main)
