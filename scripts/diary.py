@@ -1,8 +1,10 @@
 """What the diary claims, one claim at a time: trained, measured, drawn, and judged by the figures.
 
     python scripts/diary.py chords       1. independent keys sample badly, voices better, conditional voices best
+    python scripts/diary.py reader       2. the reader settles on one lag, the loss falls there; no long copying
     python scripts/diary.py crutch       3. without the stop-gradient trick training collapses to one playing voice
     python scripts/diary.py latency      4. an LSTM with delayed states does not see repeats
+    python scripts/diary.py finetuning   5. finetuning while generating raises the risk of trivial loops
     python scripts/diary.py octaves      6. decoding mistakes are octave mistakes; 12 classes cost a tenth
     python scripts/diary.py voices       7. later voices repeat earlier ones; pause begets pause
     python scripts/diary.py copy         the reader's own tasks: also rolled, distance
@@ -28,8 +30,10 @@ from minigen.kernels import cores, use_kernels
 
 CLAIMS = {
     "chords": "chords",
+    "reader": "reader",
     "crutch": "crutch",
     "latency": "latency",
+    "finetuning": "finetuning",
     "octaves": "octaves",
     "voices": "voices",
     "copy": "tasks",

@@ -1,0 +1,111 @@
+"""Learning while playing (the diary's meta-finetuning, 13/12, 15/12 and 20/12): before each new step the network
+trains on what it has played so far, the primer included, and then plays the step.
+
+    reset     back to the learned weights and a fresh optimiser before each step, then n updates
+    moving    never back
+    decay     moving, and after each update a pull towards the learned weights: w += pull (w0 - w)
+              (dynamic evaluation, Krause et al. 2018)
+
+An update is one of training: B = 1, the last `window` steps with their real lags and time, from the state that the
+network had when it played the first of them; every prediction inside the window, not the step about to be played;
+fresh draws restricted to what was played. Then the window is run once more with the new weights and the notes as they
+were drawn, and the step is played from where that ends. The author calls it a parody of meta-learning: the learned
+weights do not know that they will be finetuned.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from minigen.adam import Moments, adam
+from minigen.checkpoint import Trained
+from minigen.errors import MinigenError
+from minigen.sample import steps_of
+
+MODES = ("reset", "moving", "decay")
+
+
+@dataclass(frozen=True)
+class Finetune:
+    """How to learn while playing."""
+
+    mode: str = "reset"
+    rate: float = 1e-4
+    iters: int = 1
+    window: int = 256
+    pull: float = 0.01  # of `decay`
+
+
+class Played:
+    """What has been played, and what the network was like when it played it."""
+
+    def __init__(self, model, params, primer, seed: int):
+        self.past, self.notes, self.hears = model.config.past, [], model.hears
+        self.rows = [np.zeros(88, np.uint8)] * self.past
+        self.states = [model.rest(params, 1)]  # before each step, ready to hear the one before it
+        if primer is not None and len(primer):
+            rows = np.asarray(primer) > 0
+            batch = self.batch_of(np.concatenate([np.array(self.rows), rows]), 0)
+            drawn = model.loss(params, batch, model.draws(seed, "primer", 0, [0], len(rows)), grad=False)[2]
+            for t, keys in enumerate(rows.astype(np.uint8)):
+                given = {"notes": drawn["voices.notes"][t]} if model.hears else {}
+                _, trace, state = model.step(params, self.states[-1], self.rows[-1][None], given | {"keys": keys[None]})
+                self.add(keys, trace, state)
+
+    def __len__(self) -> int:
+        return len(self.states) - 1
+
+    def add(self, keys, trace, state) -> None:
+        self.rows.append(keys)
+        self.states.append(state)
+        if self.hears:
+            self.notes.append(trace["voices.notes"][0])
+
+    def batch_of(self, rows, begin: int) -> dict:
+        """Rows with their past before them, as a batch of one."""
+        mask = np.ones((len(rows) - self.past, 1), bool)
+        return {"roll": rows[:, None].astype(np.uint8), "start": np.array([begin]), "mask": mask}
+
+    def window(self, steps: int):
+        """The batch of the last so many steps, their notes as draws, the state before the first."""
+        begin = max(0, len(self) - steps)
+        notes = {"notes": np.array(self.notes[begin:])[:, None]} if self.hears else {}
+        return self.batch_of(np.array(self.rows[begin:]), begin), notes, self.states[begin]
+
+
+def play_learning(
+    trained: Trained, tune: Finetune, seed: int = 0, primer=None, temperature: float = 1.0
+) -> Iterator[tuple[np.ndarray, dict]]:
+    """Yield the steps after the primer, for ever: (keys (88,) of 0/1, trace of that step).
+
+    The trace also holds `finetune.before` and `finetune.after`, the loss on the window, and `finetune.drift`,
+    |w - w0| / |w0|. The weights of `trained` are not touched. Raises MinigenError (code 3) where weights or gradients
+    are not numbers.
+    """
+    model, learned = trained.model, trained.params
+    params, moments = learned, Moments.of(learned.flat)
+    played = Played(model, learned, primer, seed)
+    for n, draws in enumerate(steps_of(model, seed)):
+        state, found = played.states[-1], {}
+        if len(played):
+            if tune.mode == "reset":
+                params, moments = learned, Moments.of(learned.flat)
+            batch, notes, before = played.window(tune.window)
+            for k in range(tune.iters):
+                fresh = model.draws(seed, "finetune", n * tune.iters + k, [0], len(batch["mask"]))
+                loss, grads, _, _ = model.loss(params, batch, fresh, before)
+                found.setdefault("finetune.before", float(loss))
+                flat, moments = adam(params.flat, grads.flat, moments, tune.rate)
+                if tune.mode == "decay":
+                    flat = flat + tune.pull * (learned.flat - flat)
+                if not np.isfinite(flat).all():
+                    raise MinigenError("learning while playing has made weights that are not numbers: use a lower "
+                                       "--finetune-rate", code=3)  # fmt: skip
+                params = params.with_flat(flat)
+            after, _, _, state = model.loss(params, batch, notes, before, grad=False)
+            drift = np.linalg.norm(params.flat - learned.flat) / np.linalg.norm(learned.flat)
+            found |= {"finetune.after": float(after), "finetune.drift": float(drift)}
+        keys, trace, state = model.step(params, state, played.rows[-1][None], draws, temperature)
+        played.add(keys[0], trace, state)
+        yield keys[0], trace | found

@@ -1,0 +1,69 @@
+"""Learning while playing: what is trained on, from which state, and what is left alone."""
+
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from minigen.checkpoint import Trained
+from minigen.errors import MinigenError
+from minigen.finetune import Finetune, play_learning
+from minigen.ladder import LADDER
+from minigen.sample import play
+
+RUNGS = [name for name in LADDER if not LADDER[name].follows]
+PRIMER = (np.random.default_rng(0).random((16, 88)) < 0.04).astype(np.uint8)
+
+
+def small(name):
+    config = LADDER[name].config
+    model = LADDER[name](replace(config, hidden=24, voice_hidden=min(config.voice_hidden, 8)))
+    return Trained(model, model.init(1), {}, None)
+
+
+def music(steps, n):
+    return np.array([keys for keys, _ in islice(steps, n)])
+
+
+@pytest.mark.parametrize("primer", [None, PRIMER])
+@pytest.mark.parametrize("name", RUNGS)
+def test_a_rate_of_0_is_not_learning(name, primer):
+    """The window is run again from the state stored at its start, and nothing changes: beyond its length, too."""
+    trained, tune = small(name), Finetune("reset", 0.0, 1, window=12)
+    assert (music(play_learning(trained, tune, 3, primer), 30) == music(play(trained, 3, primer), 30)).all()
+
+
+@pytest.mark.parametrize("mode", ["reset", "moving", "decay"])
+@pytest.mark.parametrize("name", ["simple", "history", "final"])
+def test_learning_lowers_the_loss_and_leaves_the_learned_weights_alone(name, mode):
+    trained = small(name)
+    before = trained.params.flat.copy()
+    steps = list(islice(play_learning(trained, Finetune(mode, 1e-3, 3), 0, PRIMER), 12))
+    assert (trained.params.flat == before).all()
+    gained = [trace["finetune.before"] - trace["finetune.after"] for _, trace in steps]
+    assert np.mean(gained) > 0
+    drifts = [trace["finetune.drift"] for _, trace in steps]
+    if mode == "reset":
+        assert max(drifts) < 4 * min(drifts)
+    else:
+        assert drifts[-1] > 2 * drifts[0]
+    again = list(islice(play_learning(trained, Finetune(mode, 1e-3, 3), 0, PRIMER), 12))
+    assert all((a == b).all() for (a, _), (b, _) in zip(steps, again, strict=True))
+
+
+def test_decay_stays_nearer_than_moving():
+    trained = small("final")
+    last = [
+        list(islice(play_learning(trained, Finetune(mode, 1e-3, 2, pull=0.2), 0, PRIMER), 20))[-1][1]["finetune.drift"]
+        for mode in ("decay", "moving")
+    ]
+    assert last[0] < 0.7 * last[1]
+
+
+def test_weights_that_are_not_numbers_end_the_piece():
+    trained = small("final")
+    trained.params["head1.b"][0] = np.nan
+    with pytest.raises(MinigenError, match="not numbers") as caught, np.errstate(all="ignore"):
+        music(play_learning(trained, Finetune("moving"), 0, PRIMER), 3)
+    assert caught.value.code == 3
