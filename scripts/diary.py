@@ -53,7 +53,12 @@ def main():
     add = parser.add_argument
     add("claim", choices=CLAIMS)
     add("--seeds", type=finite(1, 100, int), default=3)
-    add("--minutes", type=finite(0.01, 1000), default=2.5, help="of training, each model and seed (the tasks: fixed)")
+    add(
+        "--minutes",
+        type=finite(0.01, 1000),
+        default=2.0,
+        help="of training, each model and seed (the tasks and latency: fixed)",
+    )
     add("--out", type=Path, default=Path("samples") / "diary", metavar="FOLDER")
     args = parser.parse_args()
     began, module = time.monotonic(), import_module(f"claims.{CLAIMS[args.claim]}")

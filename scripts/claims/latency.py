@@ -17,7 +17,7 @@ from minigen.ladder import Latency, Simple
 from minigen.plots import save
 
 PERIODS, DENSITY = (4, 8, 16), 0.2
-T, B, STEPS, RATE = 96, 64, 600, 0.01
+T, B, STEPS, RATE = 96, 32, 1000, 0.03
 ENTROPY = -DENSITY * np.log(DENSITY) - (1 - DENSITY) * np.log(1 - DENSITY)
 KINDS = ("plain LSTM", "delay P-1", "delay P", "linked groups", "lagged input")
 

@@ -36,8 +36,8 @@ def listen(model, params) -> dict:
         plays = (notes[:, v] < K) & heard.any(axis=1)
         keys = np.minimum(notes[:, v], K - 1)
         usual = p[:, v, :K].mean(axis=0) / p[:, v, :K].mean(axis=0).sum()
-        repeats.append(float(heard[np.arange(N), keys][plays].mean()) if plays.any() else np.nan)
-        chance.append(float((heard[plays] @ usual).mean()) if plays.any() else np.nan)
+        repeats.append(float(heard[np.arange(N), keys][plays].mean()) if plays.any() else 0.0)
+        chance.append(float((heard[plays] @ usual).mean()) if plays.any() else 0.0)
         heard[np.flatnonzero(notes[:, v] < K), notes[notes[:, v] < K, v]] = True
     keys = p[..., :K] / p[..., :K].sum(axis=2, keepdims=True)
     sounding = heard.any(axis=1)
@@ -65,13 +65,11 @@ def conclude(claim: str, found: list[dict]):
     lines, verdicts = [], []
     for name in RUNGS:
         seeds = [seed[name] for seed in found]
-        mean = {
-            key: np.nanmean([seed[key] for seed in seeds], axis=0) for key in ("repeats", "chance", "width", "pauses")
-        }
+        mean = {key: np.mean([seed[key] for seed in seeds], axis=0) for key in ("repeats", "chance", "width", "pauses")}
         V = len(mean["width"])
         words = ("a note repeats an earlier voice's", "the same by chance", "keys hesitated between", "pauses")
         rows = [
-            [said, *("" if np.isnan(x) else f"{x:.2f}" for x in mean[key])]
+            [said, *(f"{x:.2f}" for x in mean[key])]
             for said, key in zip(words, ("repeats", "chance", "width", "pauses"), strict=True)
         ]
         lines += ["", f"`{name}`", "", *table(["", *(f"voice {v + 1}" for v in range(V))], rows), ""]
@@ -79,7 +77,7 @@ def conclude(claim: str, found: list[dict]):
         lines += [
             f"Voice 2 pauses after a pause of voice 1: {spread(after[:, 0], 2)}; a note: {spread(after[:, 1], 2)}."
         ]
-        likes = np.nanmean([np.nanmean(np.array(s["repeats"][1:]) - s["chance"][1:]) for s in seeds]) > 0
+        likes = np.mean([np.mean(np.array(s["repeats"][1:]) - s["chance"][1:]) for s in seeds]) > 0
         spreads = min(s["width"][0] for s in seeds) > 2
         begets = np.nanmin(after[:, 0] - after[:, 1]) > 0 if np.isfinite(after).any() else False
         yes = {True: "yes", False: "no"}
