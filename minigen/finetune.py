@@ -79,11 +79,13 @@ def play_learning(
 ) -> Iterator[tuple[np.ndarray, dict]]:
     """Yield the steps after the primer, for ever: (keys (88,) of 0/1, trace of that step).
 
-    The trace also holds `finetune.before` and `finetune.after`, the loss on the window, and `finetune.drift`,
-    |w - w0| / |w0|. The weights of `trained` are not touched. Raises MinigenError (code 3) where weights or gradients
-    are not numbers.
+    The trace also holds `finetune.before` and `finetune.after`, the loss on the window with its recorded notes,
+    and `finetune.drift`, |w - w0| / |w0|. The weights of `trained` are not touched. Raises MinigenError (code 3)
+    where weights or gradients are not numbers.
     """
     model, learned = trained.model, trained.params
+    if model.follows:
+        raise MinigenError(f"{model.name} plays what it is given: let a model that makes up music learn while playing")
     params, moments = learned, Moments.of(learned.flat)
     played = Played(model, learned, primer, seed)
     for n, draws in enumerate(steps_of(model, seed)):
@@ -91,19 +93,19 @@ def play_learning(
         if len(played):
             if tune.mode == "reset":
                 params, moments = learned, Moments.of(learned.flat)
-            batch, notes, before = played.window(tune.window)
+            batch, notes, begun = played.window(tune.window)
+            found["finetune.before"] = float(model.loss(params, batch, notes, begun, grad=False)[0])
             for k in range(tune.iters):
                 fresh = model.draws(seed, "finetune", n * tune.iters + k, [0], len(batch["mask"]))
-                loss, grads, _, _ = model.loss(params, batch, fresh, before)
-                found.setdefault("finetune.before", float(loss))
+                _, grads, _, _ = model.loss(params, batch, fresh, begun)
                 flat, moments = adam(params.flat, grads.flat, moments, tune.rate)
                 if tune.mode == "decay":
                     flat = flat + tune.pull * (learned.flat - flat)
                 if not np.isfinite(flat).all():
                     raise MinigenError("learning while playing has made weights that are not numbers: use a lower "
-                                       "--finetune-rate", code=3)  # fmt: skip
+                                       "rate", code=3)  # fmt: skip
                 params = params.with_flat(flat)
-            after, _, _, state = model.loss(params, batch, notes, before, grad=False)
+            after, _, _, state = model.loss(params, batch, notes, begun, grad=False)
             drift = np.linalg.norm(params.flat - learned.flat) / np.linalg.norm(learned.flat)
             found |= {"finetune.after": float(after), "finetune.drift": float(drift)}
         keys, trace, state = model.step(params, state, played.rows[-1][None], draws, temperature)

@@ -19,11 +19,11 @@ def keys_shapes(K: int, features: int) -> dict[str, tuple]:
 
 def keys_forward(params, features, draws, temperature=1.0):
     """features (T, B, F), draws {"cells": uniforms (T, B, K)} or nothing of the kind
-    -> (P (T, B, K), struck (T, B, K) of 0/1 or None), cache."""
+    -> (P (T, B, K), struck (T, B, K) of 0/1 or None, z (T, B, K) the logits), cache."""
     z, linear = linear_forward(features, *params.layer("cells"))
     P = sigmoid(z / temperature)
     struck = (draws["cells"] < P.real).astype(P.real.dtype) if "cells" in draws else None
-    return (P, struck), (P, linear)
+    return (P, struck, z), (P, linear)
 
 
 def keys_backward(dP, cache):

@@ -22,11 +22,14 @@ from minigen.ops import one_hot
 from minigen.voices import voices_forward
 
 
-def independent_keys(P, x):
-    """P and x (..., K) -> log Pr (...)."""
-    P = np.asarray(P, np.float64)
-    with np.errstate(divide="ignore"):
-        return np.where(x > 0, np.log(P), np.log1p(-P)).sum(axis=-1)
+def log_sigmoid(z):
+    """log(1 / (1 + exp(-z))), exact where the sigmoid itself is 0 or 1 in any precision."""
+    return -np.logaddexp(0, -np.asarray(z, np.float64))
+
+
+def independent_keys(z, x):
+    """Logits z and x (..., K) -> log Pr (...)."""
+    return np.where(x > 0, log_sigmoid(z), log_sigmoid(-z)).sum(axis=-1)
 
 
 def chords(x, V: int, p_of):
@@ -96,15 +99,15 @@ def path_weight(p, notes, allowed):
     return weight
 
 
-def particles(params, features, x, V: int, N: int, seed: int, state: dict | None = None):
+def particles(params, features, x, V: int, N: int, seed: int, state: dict | None = None, begin: int = 0):
     """Voices with LSTM states: features (T, B, F), x (T, B, K) -> an estimate of log Pr (T, B), state.
 
     N particles a song, each with voice states of its own, draw by `force_truth`; log Pr of step t is
     log sum_i W_i w_i(t), W the normalised weights so far. Resampled (systematically) where the effective number falls
-    under N/2. A step with more notes than voices moves the states and gives -inf. Minus the log of a mean overstates
-    the loss; the more particles, the less.
+    under N/2. `begin` is the time of the first step: no uniform is used twice. A step with more notes than voices moves
+    the states and gives -inf. Minus the log of a mean overstates the loss; the more particles, the less.
     """
-    T, B, K = x.shape
+    T, B, _ = x.shape
     if state is None:
         sizes = {name: params[f"{name}.Wh"].shape[0] for name in (f"voice{v + 1}" for v in range(V))}
         state = {f"{name}.{part}": np.zeros((B * N, H), params.dtype) for name, H in sizes.items() for part in "hc"}
@@ -114,7 +117,7 @@ def particles(params, features, x, V: int, N: int, seed: int, state: dict | None
     for t in range(T):
         rows = np.repeat(x[t], N, axis=0)[None]
         playable = x[t].sum(axis=1) <= V
-        u = uniforms(seed, "particles", t, range(B), (N, V + 1), np.float64)
+        u = uniforms(seed, "particles", begin + t, range(B), (N, V + 1), np.float64)
         allowed = force_truth(rows, V)
         heard = np.repeat(features[t], N, axis=0)[None]
         draws = {"voices": u[..., :V].reshape(1, B * N, V)}
@@ -125,28 +128,27 @@ def particles(params, features, x, V: int, N: int, seed: int, state: dict | None
         W = np.where(playable[:, None], joint / np.where(playable, total, 1)[:, None], W)
         poor = np.flatnonzero(1 / (W * W).sum(axis=1) < N / 2)
         for b in poor:
-            chosen = np.searchsorted(W[b].cumsum() * (1 - 1e-12), (np.arange(N) + u[b, 0, V]) / N).clip(0, N - 1)
+            chosen = np.searchsorted(W[b].cumsum(), (np.arange(N) + u[b, 0, V]) / N).clip(0, N - 1)
             for name in state:
                 state[name][b * N : (b + 1) * N] = state[name][b * N + chosen]
             W[b] = 1 / N
     return out, state | {"weights": W}
 
 
-def octaves(p, keys):
-    """The octave decoder: p (..., 88), 0 where the class is off, keys (..., 88) of 0/1 -> log Pr of the keys given
-    their classes (...).
+def octaves(z, keys):
+    """The octave decoder: logits z (..., 88), keys (..., 88) of 0/1 -> log Pr of the keys given their classes (...).
 
     For a class that is on and its octaves O, since a class that got no key takes its likeliest octave:
     `prod_{o in O} p_o prod_{o not in O} (1-p_o) + [O = {argmax}] prod_o (1-p_o)`.
     """
     shape = (*keys.shape[:-1], 96)
-    P, x = np.zeros(shape), np.zeros(shape, bool)
-    P[..., :88], x[..., :88] = p, keys > 0
-    P, x = P.reshape(*shape[:-1], 8, 12), x.reshape(*shape[:-1], 8, 12)
-    drawn, none = np.where(x, P, 1 - P).prod(axis=-2), (1 - P).prod(axis=-2)
-    alone = (x.sum(axis=-2) == 1) & (x.argmax(axis=-2) == P.argmax(axis=-2))
-    with np.errstate(divide="ignore"):
-        return np.where(x.any(axis=-2), np.log(drawn + alone * none), 0).sum(axis=-1)
+    there, x, logits = np.zeros(96, bool), np.zeros(shape, bool), np.full(shape, -np.inf)
+    there[:88], x[..., :88], logits[..., :88] = True, keys > 0, z
+    there, x, logits = (array.reshape(*array.shape[:-1], 8, 12) for array in (there, x, logits))
+    on, off = log_sigmoid(np.where(there, logits, 0)), log_sigmoid(-np.where(there, logits, 0))
+    drawn, none = (np.where(there, of, 0).sum(axis=-2) for of in (np.where(x, on, off), off))
+    alone = (x.sum(axis=-2) == 1) & (x.argmax(axis=-2) == logits.argmax(axis=-2))
+    return np.where(x.any(axis=-2), np.where(alone, np.logaddexp(drawn, none), drawn), 0).sum(axis=-1)
 
 
 def log_likelihood(model, params, batch: dict, state: dict | None = None, N: int = 64, seed: int = 0):
@@ -155,7 +157,7 @@ def log_likelihood(model, params, batch: dict, state: dict | None = None, N: int
     c, (T, B) = model.config, batch["mask"].shape
     state = dict(state or {})
     filtered = state.pop("particles", None)
-    draws = model.draws(seed, "likelihood", 0, range(B), T)
+    draws = model.draws(seed, "likelihood", int(batch["start"][0]), range(B), T)
     _, _, trace, after = model.loss(params, batch, draws, state, grad=False)
     roll = batch["roll"][-T:]
     x = model.music(roll, np.float64)
@@ -163,14 +165,16 @@ def log_likelihood(model, params, batch: dict, state: dict | None = None, N: int
     if model.follows:
         own = np.zeros((T, B))
     elif not c.voices:
-        own = independent_keys(trace["cells.P"], x)
+        own = independent_keys(trace["cells.z"], x)
     elif not model.hears:
         own = voices_at_once(trace["voices.p"].reshape(T * B, c.voices, -1).swapaxes(0, 1), flat).reshape(T, B)
     elif not c.voice_hidden:
         own = linear_voices(params, trace["features"].reshape(T * B, -1), flat, c.voices).reshape(T, B)
     else:
-        own, after["particles"] = particles(params, trace["features"], x, c.voices, N, seed, filtered)
-    given = octaves(trace["decoder.p"], roll) if c.keys == 12 else np.zeros((T, B))
+        own, after["particles"] = particles(
+            params, trace["features"], x, c.voices, N, seed, filtered, int(batch["start"][0])
+        )
+    given = octaves(trace["decoder.z"], roll) if c.keys == 12 else np.zeros((T, B))
     return own, given, after
 
 

@@ -121,7 +121,7 @@ def keys_case(m=heads):
     shapes = m.keys_shapes(K, F)
 
     def forward(features, *arrays):
-        (P, _), cache = m.keys_forward(params_of(shapes, arrays), features, {})
+        (P, _, _), cache = m.keys_forward(params_of(shapes, arrays), features, {})
         return P, cache
 
     def backward(dP, cache):

@@ -113,6 +113,10 @@ class TestPointwise:
         for some in (None, allowed):
             ours, theirs = KERNELS["draw"](z, u, some), REFERENCE["draw"](z, u, some)
             assert (ours == theirs).all()
+        some = np.ones((T, B, 13), bool)
+        some[..., 12] = False  # no pause, however likely it is
+        sure = np.where(np.arange(13) == 12, 120, z).astype(dtype)
+        assert (KERNELS["draw"](sure, u, some) == REFERENCE["draw"](sure, u, some)).all()
         last = np.full((T, B), 1 - 1e-9)  # rounds to 1 in float32
         assert (KERNELS["draw"](z, last) <= 12).all()
 

@@ -46,9 +46,13 @@ def paths_of(params, features, S, state=None):
 
 
 def test_independent_keys():
-    P = np.array([0.2, 0.5, 0.9, 0.0])
-    assert np.exp(independent_keys(P, subsets())).sum() == pytest.approx(1)
-    assert np.exp(independent_keys(P, np.array([1, 0, 1, 0]))) == pytest.approx(0.2 * 0.5 * 0.9)
+    P = np.array([0.2, 0.5, 0.9, 0.3])
+    z = np.log(P / (1 - P))
+    assert np.exp(independent_keys(z, subsets())).sum() == pytest.approx(1)
+    assert np.exp(independent_keys(z, np.array([1, 0, 1, 0]))) == pytest.approx(0.2 * 0.5 * 0.9 * 0.7)
+    far = np.array([-30, 30, -30, 30], np.float32)  # where a sigmoid in float32 is 0 or 1
+    assert independent_keys(far, np.array([1, 0, 1, 0])) == pytest.approx(-120)
+    assert independent_keys(far, np.array([0, 1, 0, 1])) == pytest.approx(-4 * np.exp(-30))
 
 
 def test_voices_at_once():
@@ -128,26 +132,28 @@ def test_particles_go_on_where_they_stopped():
     x[2, 0] = 1  # more notes than voices
     first, state = particles(params, features[:3], x[:3], V, 8, 0)
     assert np.isneginf(first[2, 0]) and np.isfinite(np.delete(first.ravel(), 4)).all()
-    second, _ = particles(params, features[3:], x[3:], V, 8, 1, state)
-    assert np.isfinite(second).all()
+    second, _ = particles(params, features[3:], x[3:], V, 8, 0, state, 3)
+    whole, _ = particles(params, features, x, V, 8, 0)
+    np.testing.assert_allclose(np.concatenate([first, second]), whole, rtol=1e-12)
 
 
 def test_octaves():
-    """All sets of keys of the classes that are on together have the chance 1."""
-    rng = np.random.default_rng(9)
-    p = rng.uniform(0.05, 0.9, 88) * np.isin(np.arange(88) % 12, [0, 5])
+    """All ways to play a class have together the chance 1, the fallback to the likeliest octave included."""
+    z = np.random.default_rng(9).normal(size=88) * 2
+    other = np.zeros(88)
+    other[5] = 1  # one choice of another class, whose chance is taken out again
     total = 0
     for low in product([0, 1], repeat=8):
-        if not any(low):
-            continue
-        keys = np.zeros(88)
-        keys[0::12] = low
-        keys[5] = 1  # one choice of the other class, whose chance is taken out again
-        total += np.exp(octaves(p, keys))
-    other = np.zeros(88)
-    other[5] = 1
-    assert total == pytest.approx(np.exp(octaves(p * (np.arange(88) % 12 == 5), other)))
-    assert octaves(np.zeros(88), np.zeros(88)) == 0
+        if any(low):
+            keys = other.copy()
+            keys[0:88:12] = low
+            total += np.exp(octaves(z, keys) - octaves(z, other))
+    assert total == pytest.approx(1)
+    assert octaves(z, np.zeros(88)) == 0
+    far = np.full(88, -30.0)
+    far[5] = -29
+    assert octaves(far, other) == pytest.approx(0, abs=1e-9)  # no key is drawn, and the likeliest octave is taken
+    assert np.isfinite(octaves(far.astype(np.float32), np.roll(other, 12)))
 
 
 @pytest.mark.parametrize("name", LADDER)

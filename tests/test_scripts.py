@@ -180,6 +180,29 @@ def test_gradcheck_prints_its_table():
     assert done.stdout.rstrip().endswith("0 wrong")
 
 
+@pytest.mark.parametrize("name", LADDER)
+def test_every_rung_is_saved_and_plays(name, tmp_path):
+    """With another configuration: what is loaded plays what was saved, and another piece for another seed."""
+    model = LADDER[name](LADDER[name].config.with_settings(["hidden=20"]))
+    saved = checkpoint.Trained(model, model.init(0), {}, None)
+    checkpoint.save(tmp_path / "rung.npz", model, saved.params)
+    loaded, primer = checkpoint.load(tmp_path / "rung.npz"), minigen.read_midi(sorted(SONGS.glob("*.mid"))[0])
+    assert loaded.model.config == model.config
+    one, same, other = (minigen.generate(t, 2, seed, primer) for t, seed in ((saved, 1), (loaded, 1), (loaded, 2)))
+    assert (one == same).all() and (one != other).any()
+    assert len(one) == (32 if model.follows else 48)
+
+
+@pytest.mark.parametrize("name", ["latency", "decoder"])
+def test_other_rungs_train_and_go_on(name, music, tmp_path):
+    settings = ["--set", "hidden=20", "--steps", 1, "--model", name, "--out", tmp_path / "run"]
+    done = script("train", music, *small(*settings))
+    assert done.returncode == 0, done.stderr
+    done = script("train", "--resume", tmp_path / "run", "--steps", 2)
+    assert done.returncode == 0, done.stderr
+    assert checkpoint.load(tmp_path / "run" / "last.npz").model.config.hidden == 20
+
+
 BAD = {
     "no such folder": ("train", ["nowhere"], "nowhere"),
     "a folder with no MIDI": ("train", ["empty"], "empty"),
@@ -202,6 +225,12 @@ BAD = {
     "a primer that is none": ("sample", ["fresh.npz", "--primer", "fresh.npz"], "fresh.npz"),
     "no bars": ("sample", ["fresh.npz", "--bars", "0"], "--bars"),
     "a temperature of 0": ("sample", ["fresh.npz", "--temperature", "0"], "--temperature"),
+    "a setting that is none": ("train", ["one", "--set", "wings=2"], "NAME=VALUE"),
+    "a setting of the wrong kind": ("train", ["one", "--set", "delays=4,x"], "delays=4,x"),
+    "settings over a checkpoint's": ("train", ["two", "--init", "fresh.npz", "--set", "hidden=5"], "--set"),
+    "a decoder with nothing to decode": ("sample", ["decoder.npz"], "--primer"),
+    "an evaluation of what makes up nothing": ("evaluate", ["decoder.npz"], "evaluate a model"),
+    "a claim that the diary does not make": ("diary", ["world peace"], "claim"),
     "a run folder inside the music": ("train", ["two", "--out", "two/run"], "--out"),
     "a folder that is no run": ("sample", ["empty"], "empty"),
     "an evaluation without a split": ("evaluate", ["fresh.npz"], "held out"),
@@ -221,6 +250,8 @@ def desk(tmp_path_factory, fresh):
     for path in sorted(SONGS.glob("*.mid"))[:2]:
         shutil.copy(path, desk / "two")
     shutil.copy(fresh, desk / "fresh.npz")
+    decoder = LADDER["decoder"]()
+    checkpoint.save(desk / "decoder.npz", decoder, decoder.init(0))
     (desk / "short.npz").write_bytes(fresh.read_bytes()[:1000])
     SongSet([np.ones((16, 88), np.uint8)], ["a"]).save(desk / "songs.npz")
     return desk

@@ -61,7 +61,7 @@ def softmax_backward(dp, cache):
 def _draw(z, u, allowed, notes):
     N, C = z.shape
     for n in prange(N):
-        top = z[n, C - 1]  # the pause is always allowed
+        top = z.dtype.type(-np.inf)
         for k in range(C):
             if allowed[n % len(allowed), k]:
                 top = max(top, z[n, k])

@@ -47,7 +47,12 @@ class Decoder(Rung):
             for layer, arrays in decoder_backward(octave_loss_backward(octave), decoder).items():
                 grads.add(layer, *arrays)
         past = {"past": batch["roll"][-self.config.past - 1 : -1], "time": batch["start"] + T}
-        return loss, grads, {"decoder.p": p, "keys": batch["roll"][-T:], "loss.decoder": loss}, past | heard
+        return (
+            loss,
+            grads,
+            {"decoder.p": p, "decoder.z": z, "keys": batch["roll"][-T:], "loss.decoder": loss},
+            past | heard,
+        )
 
     def step(self, params, state, x, draws, temperature=1.0):
         """As every rung's, but what to play is given: {"classes": (B, 12)} beside the uniforms, or the keys."""
@@ -56,6 +61,8 @@ class Decoder(Rung):
         (z, heard), _ = decoder_forward(params, x[None].astype(params.dtype), classes[None], bits, state)
         p = (sigmoid(z / temperature) * of_class(classes))[0]
         keys = draws["keys"] if "keys" in draws else draw_keys(p, draws["decoder"], classes).astype(np.uint8)
-        trace = {"decoder.p": p, "keys": keys} | ({"decoder.u": draws["decoder"]} if "decoder" in draws else {})
+        trace = {"decoder.p": p, "decoder.z": z[0], "keys": keys} | (
+            {"decoder.u": draws["decoder"]} if "decoder" in draws else {}
+        )
         past = array_module(x).concatenate([state["past"][1:], x[None].astype("uint8")])
         return keys, trace, {"past": past, "time": state["time"] + 1} | heard

@@ -51,8 +51,8 @@ class Latency(Rung):
                 outputs.append(h)
                 after |= on
             h = join(*outputs)
-        (P, struck), cells = keys_forward(params, h, draws, temperature)
-        return (P, struck, {}, after), (capsules, top, cells)
+        (P, struck, z), cells = keys_forward(params, h, draws, temperature)
+        return (P, struck, {"cells.z": z}, after), (capsules, top, cells)
 
     def backward(self, dP, cache):
         capsules, top, cells = cache

@@ -37,10 +37,11 @@ class Rung:
 
     Batch: roll (P+T, B, 88) of 0/1, whose row P is the first step predicted and whose rows before it are its real
     past; start (B,), that step's time in the song; mask (T, B), the predictions that count.
-    Trace: `cells.P` (T, B, C) and `keys` (T, B, 88); with voices `voices.p` (T, B, V, K+1), `voices.notes` (T, B, V)
-    and, where uniforms were given, `voices.u`; on 12 classes `decoder.p` (T, B, 88) and `decoder.u`; with a history
-    reader `reader.w` (T, B, L); with voices that hear each other `features` (T, B, F). From `step` the same without T.
-    Only from `loss`: its parts `loss.cells` and `loss.decoder`, and `union.factors`, what the trick holds constant.
+    Trace: `cells.P` (T, B, C) and `keys` (T, B, 88); without voices their logits `cells.z`; with voices `voices.p`
+    (T, B, V, K+1), `voices.notes` (T, B, V) and, where uniforms were given, `voices.u`; on 12 classes `decoder.p`
+    (T, B, 88), its logits `decoder.z` and `decoder.u`; with a history reader `reader.w` (T, B, L); with voices
+    that hear each other `features` (T, B, F). From `step` the same without T. Only from `loss`: its parts
+    `loss.cells` and `loss.decoder`, and `union.factors`, what the trick holds constant.
     """
 
     name, date, config = "", "", Config()
@@ -138,7 +139,7 @@ class Rung:
             (z, heard), decoder = decoder_forward(params, keys[-T - 1 : -1], truth, bits, state)
             (decoder_loss, decoder_p), octave = octave_loss_forward(z, keys[-T:], truth, mask)
             loss, after = loss + decoder_loss, after | heard
-            trace |= {"decoder.p": decoder_p, "loss.decoder": decoder_loss}
+            trace |= {"decoder.p": decoder_p, "decoder.z": z, "loss.decoder": decoder_loss}
 
         grads = None
         if grad:
@@ -178,6 +179,7 @@ class Rung:
             classes = self.music(draws["keys"], params.dtype) if "keys" in draws else played
             (z, heard), _ = decoder_forward(params, x[None].astype(params.dtype), classes, bits, state)
             trace["decoder.p"] = decoder_p = sigmoid(z / temperature) * of_class(classes)
+            trace["decoder.z"] = z
             after |= heard
             played = None if "keys" in draws else draw_keys(decoder_p, draws["decoder"], classes)
         keys = draws.get("keys", played).astype("uint8")

@@ -24,8 +24,8 @@ class Simple(Rung):
     def forward(self, params, x, bits, state, draws, allowed=None, temperature=1.0):
         inputs = with_lags(x, self.config.lags, len(bits))
         (h, after), lstm = lstm_layer(params, "lstm", inputs, state)
-        (P, struck), cells = keys_forward(params, h, draws, temperature)
-        return (P, struck, {}, after), (lstm, cells)
+        (P, struck, z), cells = keys_forward(params, h, draws, temperature)
+        return (P, struck, {"cells.z": z}, after), (lstm, cells)
 
     def backward(self, dP, cache):
         lstm, cells = cache

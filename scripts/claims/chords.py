@@ -41,8 +41,8 @@ class Independent(History):
 
     def forward(self, params, x, bits, state, draws, allowed=None, temperature=1.0):
         (features, w, after), history = history_forward(params, x, bits, self.config.lags, state)
-        (P, struck), cells = keys_forward(params, features, draws, temperature)
-        return (P, struck, {"reader.w": w}, after), (history, cells)
+        (P, struck, z), cells = keys_forward(params, features, draws, temperature)
+        return (P, struck, {"reader.w": w, "cells.z": z}, after), (history, cells)
 
     def backward(self, dP, cache):
         history, cells = cache
@@ -68,7 +68,7 @@ def toy(head: str, seed: int) -> float:
     for step in range(STEPS):
         x = CHORDS[rng.integers(0, 2, ROWS)][None]
         if head == HEADS[0]:
-            (P, _), cache = keys_forward(params, features, {})
+            (P, _, _), cache = keys_forward(params, features, {})
         elif head == HEADS[1]:
             (p, _), cache = at_once_forward(params, features, V, {})
         else:
@@ -86,7 +86,7 @@ def toy(head: str, seed: int) -> float:
         params = params.with_flat(flat)
     one = np.ones((1, 1, 1))
     if head == HEADS[0]:
-        chances = independent_keys(keys_forward(params, one, {})[0][0][0], CHORDS)
+        chances = independent_keys(keys_forward(params, one, {})[0][2][0], CHORDS)
     elif head == HEADS[1]:
         chances = voices_at_once(at_once_forward(params, one, V, {})[0][0][:, 0].repeat(2, axis=1), CHORDS)
     else:
