@@ -9,7 +9,7 @@ Each allowed key is drawn on its own; a class that is on and got no key takes it
 from minigen.backend import array_module, replaceable
 from minigen.linear import linear_backward, linear_forward, sigmoid
 from minigen.lstm import lstm_backward, lstm_layer
-from minigen.ops import counted, join, of_class, pitch_classes
+from minigen.ops import by_octave, counted, join, of_class, pitch_classes
 from minigen.params import linear_shapes, lstm_shapes
 
 
@@ -65,9 +65,7 @@ def draw_keys(P, u, classes):
     xp = array_module(P)
     allowed = of_class(classes) > 0
     drawn = allowed & (u < P.real)
-    octaves = xp.full((*P.shape[:-1], 96), -1.0)  # a key beyond the 88 is nobody's likeliest
-    octaves[..., :88] = P.real
-    best = octaves.reshape(*P.shape[:-1], 8, 12).argmax(axis=-2)
+    best = by_octave(P.real).argmax(axis=-2)  # beyond the keyboard stands a 0, after every octave that there is
     likeliest = (xp.arange(88) // 12) == of_class(best)
     missed = of_class(pitch_classes(drawn)) == 0
     return drawn | (allowed & missed & likeliest)

@@ -40,8 +40,8 @@ class Finetune:
 class Played:
     """What has been played, and what the network was like when it played it."""
 
-    def __init__(self, model, params, primer, seed: int):
-        self.past, self.notes, self.hears = model.config.past, [], model.hears
+    def __init__(self, model, params, primer, seed: int, longest: int):
+        self.past, self.notes, self.hears, self.longest = model.config.past, [], model.hears, longest
         self.rows = [np.zeros(88, np.uint8)] * self.past
         self.states = [model.rest(params, 1)]  # before each step, ready to hear the one before it
         if primer is not None and len(primer):
@@ -59,6 +59,8 @@ class Played:
     def add(self, keys, trace, state) -> None:
         self.rows.append(keys)
         self.states.append(state)
+        if len(self) > self.longest:
+            self.states[len(self) - self.longest - 1] = None  # no window reaches back so far
         if self.hears:
             self.notes.append(trace["voices.notes"][0])
 
@@ -87,7 +89,7 @@ def play_learning(
     if model.follows:
         raise MinigenError(f"{model.name} plays what it is given: let a model that makes up music learn while playing")
     params, moments = learned, Moments.of(learned.flat)
-    played = Played(model, learned, primer, seed)
+    played = Played(model, learned, primer, seed, tune.window)
     for n, draws in enumerate(steps_of(model, seed)):
         state, found = played.states[-1], {}
         if len(played):

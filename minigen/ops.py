@@ -14,6 +14,13 @@ def pitch_classes(keys):
     return classes
 
 
+def by_octave(keys):
+    """(..., 88) -> (..., 8, 12): every class in its octaves; 0 beyond the keyboard."""
+    xp = array_module(keys)
+    padding = xp.zeros((*keys.shape[:-1], 8), keys.dtype)
+    return xp.concatenate([keys, padding], axis=-1).reshape(*keys.shape[:-1], 8, 12)
+
+
 def of_class(classes):
     """(..., 12) -> (..., 88): every key gets the value of its class."""
     return classes[..., array_module(classes).arange(88) % 12]

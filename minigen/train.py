@@ -103,8 +103,10 @@ def judge(run: Run, valid_loss: float, patience: int) -> str:
 def learn(model, data: Dataset, seed: int, batch: int, rate: float, minutes=None, steps=None, each=None) -> Run:
     """Train fresh weights for so many minutes or steps, the rate falling from `rate` to 0 in a straight line.
 
-    each(run, losses) is called after every step.
+    each(run, losses) is called after every step. Raises MinigenError where there is no end.
     """
+    if not (minutes or steps):
+        raise MinigenError("training needs an end: give minutes or steps")
     params = model.init(seed)
     run, began = Run(params, Moments.of(params.flat), rate), time.monotonic()
     while True:

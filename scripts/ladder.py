@@ -91,7 +91,7 @@ def path_of(folder: Path, budget: str, name: str, seed: int) -> Path:
     return folder / f"{budget}-{name}-{seed}.json"
 
 
-def mean(values, digits: int) -> str:
+def mean_and_range(values, digits: int) -> str:
     """The mean over seeds, and half the distance from the smallest to the largest."""
     half = (max(values) - min(values)) / 2
     return f"{np.mean(values):.{digits}f}" + (f" ± {half:.{digits}f}" if len(values) > 1 else "")
@@ -111,10 +111,15 @@ def table(args, folder: Path) -> list[str]:
                 row += [f"{found[0]['parameters']:,}", f"{np.median([f['ms'] for f in found]):.0f}"]
             own, both, notes = ([f[key] for f in found] for key in ("own", "both", "notes"))
             twelve = model.config.keys == 12 and not model.follows
-            row += [mean(own, 2) if twelve else "", mean(both, 2) + (" (octaves alone)" if model.follows else "")]
-            row, first, left_out = [*row, mean(notes, 2)], False, found[0]["left out"]
+            row += [
+                mean_and_range(own, 2) if twelve else "",
+                mean_and_range(both, 2) + (" (octaves alone)" if model.follows else ""),
+            ]
+            row, first, left_out = [*row, mean_and_range(notes, 2)], False, found[0]["left out"]
         lines.append(f"| {' | '.join(row)} |")
-    words = f"{left_out:.2%} of the held-out steps have more than {CLASSES} classes or {KEYS} keys: they are left out."
+    words = f"{left_out:.2%} of the held-out steps have more than {CLASSES} classes or {KEYS} keys: they are left out. "
+    words += f"Means over {args.seeds} seeds ± half the distance from the smallest to the largest; {args.particles} "
+    words += "particles where voices carry states."
     return [*lines, "", words]
 
 
@@ -142,7 +147,7 @@ def main():
     add("--write", action="store_true", help="put the table into README.md and samples/results.md")
     add("--job", nargs=3, metavar=("RUNG", "SEED", "BUDGET"), help="used by the script itself")
     args = parser.parse_args()
-    folder = Path("runs") / f"ladder-{args.corpus}-{args.minutes:g}min-{args.fragments}"
+    folder = Path("runs") / f"ladder-{args.corpus}-{args.minutes:g}min-{args.fragments}-{args.particles}"
     folder.mkdir(parents=True, exist_ok=True)
     if args.job:
         name, seed, budget = args.job[0], int(args.job[1]), args.job[2]

@@ -35,3 +35,8 @@ def table(head: list[str], rows: list[list[str]]) -> list[str]:
 def apart(low, high) -> bool:
     """Every seed of one lies below every seed of the other."""
     return max(low) < min(high)
+
+
+def answer(low, high) -> str:
+    """Is one lower than the other: "yes" or "no" where no seeds overlap (three against three: 1 in 20 by chance)."""
+    return "yes" if apart(low, high) else "no" if apart(high, low) else "not decided"

@@ -18,19 +18,12 @@ from minigen.adam import Moments
 from minigen.checkpoint import Trained
 from minigen.dataset import Dataset, whole_songs
 from minigen.ladder import Final
-from minigen.ops import one_hot, pitch_classes
+from minigen.ops import by_octave, one_hot, pitch_classes
 from minigen.plots import save
 from minigen.sample import play
 from minigen.train import Run, update
 
 PIECES, STEPS = 8, 256
-
-
-def by_octave(keys):
-    """(..., 88) -> (..., 8, 12), the octaves of each class; nothing beyond the keyboard."""
-    padded = np.zeros((*keys.shape[:-1], 96), keys.dtype)
-    padded[..., :88] = keys
-    return padded.reshape(*keys.shape[:-1], 8, 12)
 
 
 def cost(model, songs, seed: int) -> float:
