@@ -100,53 +100,34 @@ def history_case(m=reader):
     return Case(forward=forward, backward=backward, inputs=weights_of(shapes))
 
 
-def voices_case(m=voices, linear_voices=False):
-    shapes = m.voices_shapes(V, K, F, 0 if linear_voices else H)
-    draws = {"notes": fresh().integers(0, K + 1, (T, B, V))}
+def over_features(shapes, run, run_back):
+    """A part that reads features: run(params, features) -> (p, ...), cache; run_back(dp, cache) -> dfeatures, grads."""
 
     def forward(features, *arrays):
-        (p, _, _), cache = m.voices_forward(params_of(shapes, arrays), features, V, state_of(shapes), draws)
+        (p, *_), cache = run(params_of(shapes, arrays), features)
         return p, cache
 
     def backward(dp, cache):
-        dfeatures, grads = m.voices_backward(dp, cache)
+        dfeatures, grads = run_back(dp, cache)
         return dfeatures, *in_order(shapes, grads)
 
-    return Case(
-        forward=forward, backward=backward, inputs={"features": fresh().normal(size=(T, B, F))} | weights_of(shapes)
-    )
+    features = fresh().normal(size=(T, B, F))
+    return Case(forward=forward, backward=backward, inputs={"features": features} | weights_of(shapes))
+
+
+def voices_case(m=voices, linear_voices=False):
+    shapes = m.voices_shapes(V, K, F, 0 if linear_voices else H)
+    draws, state = {"notes": fresh().integers(0, K + 1, (T, B, V))}, state_of(shapes)
+    return over_features(shapes, lambda *given: m.voices_forward(*given, V, state, draws), m.voices_backward)
 
 
 def keys_case(m=heads):
-    shapes = m.keys_shapes(K, F)
-
-    def forward(features, *arrays):
-        (P, _, _), cache = m.keys_forward(params_of(shapes, arrays), features, {})
-        return P, cache
-
-    def backward(dP, cache):
-        dfeatures, grads = m.keys_backward(dP, cache)
-        return dfeatures, *in_order(shapes, grads)
-
-    return Case(
-        forward=forward, backward=backward, inputs={"features": fresh().normal(size=(T, B, F))} | weights_of(shapes)
-    )
+    return over_features(m.keys_shapes(K, F), lambda *given: m.keys_forward(*given, {}), m.keys_backward)
 
 
 def at_once_case(m=heads):
     shapes = m.at_once_shapes(V, K, F)
-
-    def forward(features, *arrays):
-        (p, _), cache = m.at_once_forward(params_of(shapes, arrays), features, V, {})
-        return p, cache
-
-    def backward(dp, cache):
-        dfeatures, grads = m.at_once_backward(dp, cache)
-        return dfeatures, *in_order(shapes, grads)
-
-    return Case(
-        forward=forward, backward=backward, inputs={"features": fresh().normal(size=(T, B, F))} | weights_of(shapes)
-    )
+    return over_features(shapes, lambda *given: m.at_once_forward(*given, V, {}), m.at_once_backward)
 
 
 def delayed_case(m=delayed, delays=(3,)):

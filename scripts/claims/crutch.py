@@ -18,6 +18,7 @@ from minigen.dataset import whole_songs
 from minigen.ladder import Conditional
 from minigen.likelihood import nats_a_step
 from minigen.plots import save
+from minigen.union import products_of_others
 
 FORMS = ("plain", "stop-gradient", "pause")
 SILENT = 0.01  # of the notes: a voice that plays fewer is silent
@@ -34,10 +35,7 @@ def measure(params, songs) -> dict:
     notes, p, V, K = trace["voices.notes"], trace["voices.p"], model.config.voices, model.config.keys
     plays = (notes[batch["mask"]] < K).sum(axis=0)
     true = (batch["roll"][-T:] > 0) & batch["mask"][..., None]
-    silent = 1 - p[..., :K].astype(float)  # (T, B, V, K)
-    earlier = np.concatenate([np.ones_like(silent[:, :, :1]), silent.cumprod(axis=2)[:, :, :-1]], axis=2)
-    later = np.flip(np.flip(silent, 2).cumprod(axis=2), 2)
-    later = np.concatenate([later[:, :, 1:], np.ones_like(silent[:, :, :1])], axis=2)
+    earlier, later = products_of_others(1 - np.moveaxis(p[..., :K].astype(float), 2, 0))  # (V, T, B, K)
     pushes = {}
     for form in ("plain", "stop-gradient"):
         other = Conditional(replace(model.config, loss=form))
@@ -48,8 +46,8 @@ def measure(params, songs) -> dict:
         "pauses": p[..., K][batch["mask"]].mean(axis=0).tolist(),
         "norms": pushes,
         "closed": {
-            "plain": [float((earlier * later)[:, :, v][true].mean()) for v in range(V)],
-            "stop-gradient": [float(earlier[:, :, v][true].mean()) for v in range(V)],
+            "plain": [float((earlier[v] * later[v])[true].mean()) for v in range(V)],
+            "stop-gradient": [float(earlier[v][true].mean()) for v in range(V)],
         },
     }
 
