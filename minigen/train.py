@@ -103,14 +103,15 @@ def judge(run: Run, valid_loss: float, patience: int) -> str:
 def learn(model, data: Dataset, seed: int, batch: int, rate: float, minutes=None, steps=None, each=None) -> Run:
     """Train fresh weights for so many minutes or steps, the rate falling from `rate` to 0 in a straight line.
 
+    Minutes are of processor time, over all threads: what else the machine is doing costs no training.
     each(run, losses) is called after every step. Raises MinigenError where there is no end.
     """
     if not (minutes or steps):
         raise MinigenError("training needs an end: give minutes or steps")
     params = model.init(seed)
-    run, began = Run(params, Moments.of(params.flat), rate), time.monotonic()
+    run, began = Run(params, Moments.of(params.flat), rate), time.process_time()
     while True:
-        done = run.step / steps if steps else (time.monotonic() - began) / 60 / minutes
+        done = run.step / steps if steps else (time.process_time() - began) / 60 / minutes
         if done >= 1:
             return run
         run.rate = rate * (1 - done)
