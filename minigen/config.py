@@ -22,6 +22,9 @@ class Config:
     linked: bool = False  # such capsules hear each other
     interleaved: bool = False  # feedback's rounds share one state
     loss: str = "stop-gradient"  # or "pause", or "plain"
+    pause_bias: float = (
+        0.0  # of every voice's logit of the pause, at the start: log(K (1-p)/p) lets it play p notes a step
+    )
     decoder_hidden: int = 100
     key_shift: bool = True  # train on -6..+5 semitones
     steps_a_bar: int = 16
@@ -73,7 +76,7 @@ class Config:
             if listed and not (isinstance(value, list) and len(value) <= 128):
                 raise wrong
             numbers, kind = (value, int) if listed else ([value], type(default))
-            if any(type(n) is not kind or kind is int and not 0 <= n <= 4096 for n in numbers):
+            if any(type(n) is not kind or kind in (int, float) and not 0 <= n <= 4096 for n in numbers):
                 raise wrong
         config = Config(**fields | {"lags": tuple(fields["lags"]), "delays": tuple(fields["delays"])})
         positive = (*config.lags, *config.delays, config.hidden, config.capsule, config.decoder_hidden)

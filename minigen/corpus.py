@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from minigen.dataset import split, trim
 from minigen.errors import MinigenError
 from minigen.midi import BAR, KEYS, LOWEST, READER_VERSION, Refused
 from minigen.songset import SongSet, cached, each_once, read_songs
@@ -77,3 +78,9 @@ def find_songs(sources, corpus: str | None, max_tracks=None, max_tempos=None, sa
         return bach_chorales(say), "bach"
     name = Path(sources[0]).resolve().stem if sources else "songs"
     return read_songs(sources or [SONGS], max_tracks=max_tracks, max_tempos=max_tempos), name
+
+
+def learned_and_held_out(corpus: str) -> tuple[list, list]:
+    """The rolls of a corpus to train on, and those held out: the same ones every time."""
+    learned, held_out = split(find_songs([], corpus)[0], seed=0)
+    return [trim(roll) for roll in learned.rolls], [trim(roll) for roll in held_out.rolls]

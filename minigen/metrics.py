@@ -66,6 +66,43 @@ def longest_stuck(roll) -> int:
     return max(longest, len(roll) - begin)
 
 
+def same_as(roll, lag: int) -> np.ndarray:
+    """Which steps equal the step `lag` before them: (T, K) -> (T,) bool, False where there is none."""
+    same = np.zeros(len(roll), bool)
+    same[lag:] = (roll[lag:] == roll[:-lag]).all(axis=1)
+    return same
+
+
+def runs_of(same) -> list[np.ndarray]:
+    """The runs of True in a (T,) of bool, as arrays of steps."""
+    steps = np.flatnonzero(same)
+    return np.split(steps, np.flatnonzero(np.diff(steps) > 1) + 1) if len(steps) else []
+
+
+def longest_repeat(roll, lags) -> int:
+    """The most sounding steps in one run of steps that all equal the step one lag before, for the best of the lags.
+
+    With lags up to a bar it is the longest loop; with a network's own lags, the longest copy that it could have read.
+    """
+    sounding = (roll > 0).any(axis=1)
+    return max((int(sounding[run].sum()) for lag in lags for run in runs_of(same_as(roll, lag))), default=0)
+
+
+def likeness(roll, lags=range(17, 129), loop: int = 8) -> float:
+    """At the best of the lags, the share of sounding steps that equal the step so long before.
+
+    Steps of a loop are not counted: runs with a period of at most 16 steps and at least `loop` sounding steps.
+    """
+    sounding = (roll > 0).any(axis=1)
+    looped = np.zeros(len(roll), bool)
+    for period in range(1, 17):
+        for run in runs_of(same_as(roll, period)):
+            looped[run] |= sounding[run].sum() >= loop
+    counted = sounding & ~looped
+    shares = [same_as(roll, lag)[lag:][counted[lag:]] for lag in lags if counted[lag:].any()]
+    return float(max((share.mean() for share in shares), default=0.0))
+
+
 def _windows(roll, steps: int, hop: int):
     """Windows that are not silent, as bytes, moved so that the lowest note of each is the same: keys do not matter."""
     packed = (roll > 0).astype(np.uint8)

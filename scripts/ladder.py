@@ -25,8 +25,8 @@ import numpy as np
 
 from minigen import metrics
 from minigen.checkpoint import Trained
-from minigen.corpus import CORPORA, find_songs
-from minigen.dataset import Dataset, split, trim
+from minigen.corpus import CORPORA, learned_and_held_out
+from minigen.dataset import Dataset
 from minigen.errors import MinigenError, Parser, finite, run
 from minigen.files import write_atomically
 from minigen.kernels import cores, use_kernels
@@ -39,16 +39,10 @@ BATCH, RATE, FRAGMENTS = 16, 0.003, 3200
 PIECES = 8
 
 
-def music(corpus: str) -> list:
-    """Songs to train on, songs held out: always the same."""
-    songs, _ = find_songs([], corpus)
-    return [[trim(roll) for roll in part.rolls] for part in split(songs, 0)]
-
-
 def job(args, name: str, seed: int, budget: str) -> dict:
     """One rung, one seed, one budget ("time" or "fragments")."""
     use_kernels("fast", 1)
-    model, (train, valid) = LADDER[name](), music(args.corpus)
+    model, (train, valid) = LADDER[name](), learned_and_held_out(args.corpus)
     c = model.config
     data = Dataset(train, c.past, c.fragment, c.hop, c.key_shift)
     limit = {"minutes": args.minutes} if budget == "time" else {"steps": -(-args.fragments // BATCH)}
@@ -123,7 +117,7 @@ def table(args, folder: Path) -> list[str]:
         if "quarter" in every[0]:
             change, error = np.mean([f["quarter"] - f["own"] for f in every]), max(f["error"] for f in every)
             settled.append(f"`{name}` {change:+.3f} (standard error of one estimate: at most {error:.3f})")
-    train, valid = music(args.corpus)
+    train, valid = learned_and_held_out(args.corpus)
     floor = [metrics.baseline(train, valid, metrics.COPY_LAGS, keys) * keys for keys in (12, 88)]
     words = [
         f"Nats a step on held-out songs, means over {args.seeds} seeds ± half the distance from the smallest to the "

@@ -4,6 +4,7 @@ from itertools import combinations, product
 
 import numpy as np
 import pytest
+from scipy.stats import chisquare
 
 from minigen.gradcheck import toy_batch
 from minigen.ladder import LADDER
@@ -12,14 +13,17 @@ from minigen.likelihood import (
     independent_keys,
     linear_voices,
     log_likelihood,
+    nats_a_step,
     octaves,
     particles,
     path_weight,
+    playable,
     voices_at_once,
 )
 from minigen.linear import softmax_forward
+from minigen.ops import one_hot
 from minigen.params import Params
-from minigen.voices import voices_forward, voices_shapes
+from minigen.voices import allow_truth, voices_forward, voices_shapes
 
 V, K, F = 3, 4, 5
 
@@ -78,6 +82,36 @@ def test_linear_conditional_voices():
     assert sum(chances) == pytest.approx(1, abs=1e-12)
     for S, chance in zip(subsets(), chances, strict=True):
         assert chance == pytest.approx(sum(p for _, p, _ in paths_of(params, features, S)), abs=1e-12)
+
+
+def test_the_union_played_has_these_chances():
+    """20,000 steps played by conditional voices, by chi-square against the enumeration; chords too large never come."""
+    n, rng = 20_000, np.random.default_rng(11)
+    params, features = weights(seed=12), np.random.default_rng(13).normal(size=(1, 1, F))
+    draws = {"voices": rng.random((1, n, V))}
+    (_, notes, _), _ = voices_forward(params, np.repeat(features, n, axis=1), V, {}, draws)
+    played = one_hot(notes[:, 0], K, int).max(axis=0)
+    counts = np.bincount(played @ 2 ** np.arange(K)[::-1], minlength=1 << K)  # the order of `subsets`
+    exact = np.exp(linear_voices(params, features[0].repeat(1 << K, axis=0), subsets(), V))
+    assert (counts[exact == 0] == 0).all() and exact[-1] == 0
+    assert chisquare(counts[exact > 0], n * exact[exact > 0]).pvalue > 1e-3
+
+
+def test_draws_of_training_have_their_exact_chances():
+    """Every path of restricted draws: the product of each p_v on the true keys and the pause, renormalised."""
+    n, rng = 20_000, np.random.default_rng(14)
+    params, features = weights(seed=15), np.random.default_rng(16).normal(size=(1, 1, F))
+    x = np.array([[[1.0, 0, 1, 0]]])
+    draws, many = {"voices": rng.random((1, n, V))}, np.repeat(features, n, axis=1)
+    (_, notes, _), _ = voices_forward(params, many, V, {}, draws, allow_truth(np.repeat(x, n, axis=1)))
+    counts, exact = [], []
+    for path in product([0, 2, K], repeat=V):
+        (p, _, _), _ = voices_forward(params, features, V, {}, {"notes": np.array(path)[None, None]})
+        some = p[:, 0, 0, [0, 2, K]]
+        exact.append(np.prod([p[v, 0, 0, k] / some[v].sum() for v, k in enumerate(path)]))
+        counts.append((notes[:, 0].T == path).all(axis=1).sum())
+    assert sum(counts) == n and sum(exact) == pytest.approx(1)
+    assert chisquare(counts, n * np.array(exact)).pvalue > 1e-3
 
 
 def test_proposal_times_weight_is_the_likelihood():
@@ -167,3 +201,28 @@ def test_every_rung_has_one(name):
     assert own.shape == given.shape == (T, B) and (own <= 1e-9).all() and (given <= 0).all()
     assert (np.isfinite(own) == enough | bool(model.follows)).all() and np.isfinite(given).all()
     assert np.isfinite(log_likelihood(model, params, batch, state, N=4)[0][enough]).all()
+
+
+def test_the_mean_over_whole_songs_and_its_error():
+    """Against each song alone; steps with more notes than voices are in no mean; a filter's error is its spread."""
+    rng = np.random.default_rng(17)
+    songs = [(rng.random((length, 88)) < 0.02).astype(np.uint8) for length in (40, 24)]
+    songs[0][5, :20] = 1
+    model = LADDER["history"]()
+    params = model.init(0)
+    found, logs, left_out = nats_a_step(model, params, songs), [], 0
+    for song in songs:
+        roll = np.concatenate([np.zeros((model.config.past, 88), np.uint8), song])[:, None]
+        batch = {"roll": roll, "start": np.zeros(1, np.int64), "mask": np.ones((len(song), 1), bool)}
+        own = log_likelihood(model, params, batch)[0][:, 0]
+        fits = playable(model, song)
+        logs, left_out = [*logs, *own[fits]], left_out + (~fits).sum()
+    assert left_out >= 1 and np.isfinite(logs).all()
+    assert found["own"] == found["both"] == pytest.approx(-np.mean(logs), rel=1e-6)
+    assert found["error"] == 0 and found["left out"] == left_out / 64
+    model = LADDER["final"]()
+    params = model.init(0)
+    runs = [nats_a_step(model, params, songs, N=4, runs=1, seed=seed)["own"] for seed in (5, 6, 7)]
+    found = nats_a_step(model, params, songs, N=4, runs=3, seed=5)
+    assert found["own"] == pytest.approx(np.mean(runs)) and found["own"] < found["both"]
+    assert found["error"] == pytest.approx(np.std(runs, ddof=1) / np.sqrt(3)) and found["error"] > 0

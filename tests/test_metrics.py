@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from minigen.metrics import baseline, baselines, copied_windows, longest_stuck, notes_a_step, too_large
+from minigen.metrics import (
+    baseline,
+    baselines,
+    copied_windows,
+    likeness,
+    longest_repeat,
+    longest_stuck,
+    notes_a_step,
+    too_large,
+)
 
 
 def roll_of(*steps):
@@ -62,3 +71,26 @@ def test_notes_a_step_and_chords_too_large():
     assert notes_a_step(songs) == 7 / 4
     assert too_large(songs, 2) == pytest.approx(1 / 3)
     assert too_large(songs, 2, keys=88) == pytest.approx(2 / 3)
+
+
+def test_longest_repeat_counts_sounding_steps():
+    """A figure of three steps, played three times, then silence: two repeats, and the silence adds nothing."""
+    roll = np.zeros((30, 88), np.uint8)
+    for t in range(9):
+        roll[t, 40 + t % 3] = 1
+    assert longest_repeat(roll, range(1, 17)) == longest_repeat(roll, [3]) == 6
+    assert longest_repeat(roll, [4]) == 0
+    assert longest_repeat(roll * 0, range(1, 17)) == 0
+    roll[4, 50] = 1  # it differs from the step before, and the step after differs from it
+    assert longest_repeat(roll, [3]) == 2
+
+
+def test_likeness_beyond_a_bar_leaves_loops_out():
+    rng = np.random.default_rng(0)
+    verse = np.eye(88, dtype=np.uint8)[rng.permutation(88)[:40]]
+    assert likeness(np.concatenate([verse, verse])) == 1  # at lag 40
+    assert likeness(np.eye(88, dtype=np.uint8)[rng.permutation(88)]) == 0
+    assert likeness(np.tile(verse[:4], (20, 1))) == 0  # a loop of four steps repeats beyond a bar, too
+    half = np.concatenate([verse, verse])
+    half[40:60] = np.roll(half[40:60], 1, axis=1)
+    assert likeness(half) == 20 / (80 - 40)

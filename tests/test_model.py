@@ -235,6 +235,21 @@ def test_step_draws_from_what_its_trace_says(name):
     assert (model.music(keys, np.uint8) == played).all()
 
 
+@pytest.mark.parametrize("name", ["feedback", "one-shot", "conditional", "final"])
+def test_a_quiet_start(name):
+    """A bias of log(K (1-p) / p) lets every voice play about p notes a step at the start."""
+    config = LADDER[name].config
+    quiet = LADDER[name](replace(config, pause_bias=float(np.log(config.keys * 0.85 / 0.15))))
+    loud = LADDER[name]()
+    batch = toy_batch(quiet, 8, 2)
+    pauses = [
+        model.loss(model.init(0), batch, draws_of(model, 8, 2), grad=False)[2]["voices.p"][..., -1].mean()
+        for model in (quiet, loud)
+    ]
+    assert pauses[0] == pytest.approx(0.85, abs=0.03) and pauses[1] < 0.15
+    assert (quiet.init(0).flat != loud.init(0).flat).sum() == config.voices
+
+
 VARIANTS = {
     "latency, linked": Latency(replace(Latency.LINKED, delays=(1, 3, 7), capsule=5, hidden=11)),
     "latency, two delays": Latency(replace(Latency.config, delays=(4, 2), capsule=5)),

@@ -73,6 +73,9 @@ class Rung:
         """Fresh weights; the same for the same seed."""
         params = Params(self.shapes(), dtype=dtype)
         initialise(params, np.random.default_rng(seed))
+        for name, bias in params.views.items():
+            if name.startswith("head") and name.endswith(".b"):
+                bias.reshape(-1, self.config.keys + 1)[:, -1] = self.config.pause_bias
         return params
 
     def rest(self, params: Params, B: int) -> dict:

@@ -1,25 +1,19 @@
-"""What the claims share: the chorales, and a mean with its spread."""
+"""What the claims share: how a rung is trained, a mean with its spread, and the rule by which a claim is judged."""
 
 import numpy as np
 
-from minigen.corpus import find_songs
-from minigen.dataset import Dataset, split, trim
+from minigen.dataset import Dataset
 from minigen.train import learn
 
-BATCH, RATE = 32, 0.003
-
-
-def chorales():
-    """(songs to train on, songs held out), always the same."""
-    songs, _ = find_songs([], "bach")
-    return tuple([trim(roll) for roll in part.rolls] for part in split(songs, 0))
+BATCH, RATE = 16, 0.003
 
 
 def trained(model, songs, seed: int, minutes: float, each=None):
-    """The weights of a rung after so many minutes."""
+    """The weights of a rung after so many minutes of one core, and how many steps that was."""
     c = model.config
     data = Dataset(songs, c.past, c.fragment, c.hop, c.key_shift)
-    return learn(model, data, seed, BATCH, RATE, minutes=minutes, each=each).params
+    run = learn(model, data, seed, BATCH, RATE, minutes=minutes, each=each)
+    return run.params, run.step
 
 
 def spread(values, digits: int = 3) -> str:
@@ -32,11 +26,25 @@ def table(head: list[str], rows: list[list[str]]) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows]]
 
 
-def apart(low, high) -> bool:
-    """Every seed of one lies below every seed of the other; never so with fewer than three seeds."""
-    return min(len(low), len(high)) >= 3 and max(low) < min(high)
+def lower(low, high) -> str:
+    """Is one lower than the other: "yes" or "no" where no two seeds overlap (three against three: 1 in 20 by chance),
+    else, and always with fewer than three seeds, "not decided"."""
+    if min(len(low), len(high)) < 3:
+        return "not decided"
+    return "yes" if max(low) < min(high) else "no" if max(high) < min(low) else "not decided"
 
 
-def answer(low, high) -> str:
-    """Is one lower than the other: "yes" or "no" where no seeds overlap (three against three: 1 in 20 by chance)."""
-    return "yes" if apart(low, high) else "no" if apart(high, low) else "not decided"
+def above(values, bound: float) -> str:
+    """Is it above the bound: "yes" or "no" where all seeds agree, of at least three."""
+    return lower([bound] * len(values), values)
+
+
+def opposite(said: str) -> str:
+    return {"yes": "no", "no": "yes"}.get(said, said)
+
+
+def judge(claim: str, parts: dict[str, str]) -> str:
+    """The sentence: a claim holds where every part is "yes", does not where one is "no", and else is not decided."""
+    given = set(parts.values())
+    outcome = "holds" if given == {"yes"} else "does not hold here" if "no" in given else "is not decided"
+    return f"{claim} {outcome}: {'; '.join(f'{words}: {said}' for words, said in parts.items())}."
