@@ -1,7 +1,7 @@
 """Learning while playing (the diary's meta-finetuning, 13/12, 15/12 and 20/12): before each new step the network
 trains on what it has played so far, the primer included, and then plays the step.
 
-    reset     back to the learned weights and a fresh optimiser before each step, then n updates
+    reset     back to the learned weights and moments before each step, then n updates
     moving    never back
     decay     moving, and after each update a pull towards the learned weights: w += pull (w0 - w)
               (dynamic evaluation, Krause et al. 2018)
@@ -9,11 +9,11 @@ trains on what it has played so far, the primer included, and then plays the ste
 An update is one of training: B = 1, the last `window` steps with their real lags and time, from the state that the
 network had when it played the first of them; every prediction inside the window, not the step about to be played;
 fresh draws restricted to what was played. Then the window is run once more with the new weights and the notes as they
-were drawn, and the step is played from where that ends. The author calls it a parody of meta-learning: the learned
-weights do not know that they will be finetuned.
+were drawn, and the step is played from where that ends. Adam goes on from the checkpoint's moments, if it holds them.
+The author calls it a parody of meta-learning: the learned weights do not know that they will be finetuned.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ import numpy as np
 from minigen.adam import Moments, adam
 from minigen.checkpoint import Trained
 from minigen.errors import MinigenError
+from minigen.params import Params
 from minigen.sample import steps_of
 
 MODES = ("reset", "moving", "decay")
@@ -77,26 +78,34 @@ class Played:
 
 
 def play_learning(
-    trained: Trained, tune: Finetune, seed: int = 0, primer=None, temperature: float = 1.0
+    trained: Trained,
+    tune: Finetune,
+    seed: int = 0,
+    primer=None,
+    temperature: float = 1.0,
+    watch: Callable[[Params], dict] | None = None,
 ) -> Iterator[tuple[np.ndarray, dict]]:
     """Yield the steps after the primer, for ever: (keys (88,) of 0/1, trace of that step).
 
-    The trace also holds `finetune.before` and `finetune.after`, the loss on the window with its recorded notes,
-    and `finetune.drift`, |w - w0| / |w0|. The weights of `trained` are not touched. Raises MinigenError (code 3)
-    where weights or gradients are not numbers.
+    The trace also holds `finetune.after`, the loss on the window with its recorded notes, and `finetune.drift`,
+    |w - w0| / |w0|. `watch`, where it is given, is called with the weights that play each step, and what it returns
+    joins the trace; so does `finetune.before`, the loss on the same notes before the updates.
+    The weights of `trained` are not touched. Raises MinigenError (code 3) where weights are not numbers.
     """
     model, learned = trained.model, trained.params
     if model.follows:
         raise MinigenError(f"{model.name} plays what it is given: let a model that makes up music learn while playing")
-    params, moments = learned, Moments.of(learned.flat)
+    rested = trained.moments or Moments.of(learned.flat)
+    params, moments = learned, rested
     played = Played(model, learned, primer, seed, tune.window)
     for n, draws in enumerate(steps_of(model, seed)):
         state, found = played.states[-1], {}
         if len(played):
             if tune.mode == "reset":
-                params, moments = learned, Moments.of(learned.flat)
+                params, moments = learned, rested
             batch, notes, begun = played.window(tune.window)
-            found["finetune.before"] = float(model.loss(params, batch, notes, begun, grad=False)[0])
+            if watch:
+                found["finetune.before"] = float(model.loss(params, batch, notes, begun, grad=False)[0])
             for k in range(tune.iters):
                 fresh = model.draws(seed, "finetune", n * tune.iters + k, [0], len(batch["mask"]))
                 _, grads, _, _ = model.loss(params, batch, fresh, begun)
@@ -112,4 +121,4 @@ def play_learning(
             found |= {"finetune.after": float(after), "finetune.drift": float(drift)}
         keys, trace, state = model.step(params, state, played.rows[-1][None], draws, temperature)
         played.add(keys[0], trace, state)
-        yield keys[0], trace | found
+        yield keys[0], trace | found | (watch(params) if watch else {})

@@ -6,6 +6,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
+from minigen.adam import Moments
 from minigen.checkpoint import Trained
 from minigen.errors import MinigenError
 from minigen.finetune import Finetune, play_learning
@@ -30,10 +31,16 @@ def music(steps, n):
 @pytest.mark.parametrize("name", RUNGS)
 def test_a_rate_of_0_is_not_learning(name, primer):
     """The window is run again from the state stored at its start, and nothing changes: beyond its length, too."""
-    trained, tune = small(name), Finetune("reset", 0.0, 1, window=12)
-    steps = list(islice(play_learning(trained, tune, 3, primer), 30))
+    trained, tune, rates = small(name), Finetune("reset", 0.0, 1, window=12), []
+
+    def seen(params):
+        rates.append((params.flat == trained.params.flat).all())
+        return {"seen": len(rates)}
+
+    steps = list(islice(play_learning(trained, tune, 3, primer, watch=seen), 30))
     assert (np.array([keys for keys, _ in steps]) == music(play(trained, 3, primer), 30)).all()
     assert all(trace.get("finetune.before") == trace.get("finetune.after") for _, trace in steps)
+    assert all(rates) and [trace["seen"] for _, trace in steps] == list(range(1, 31))
 
 
 @pytest.mark.parametrize("mode", ["reset", "moving", "decay"])
@@ -41,7 +48,7 @@ def test_a_rate_of_0_is_not_learning(name, primer):
 def test_learning_lowers_the_loss_and_leaves_the_learned_weights_alone(name, mode):
     trained = small(name)
     before = trained.params.flat.copy()
-    steps = list(islice(play_learning(trained, Finetune(mode, 1e-3, 3), 0, PRIMER), 12))
+    steps = list(islice(play_learning(trained, Finetune(mode, 1e-3, 3), 0, PRIMER, watch=lambda _: {}), 12))
     assert (trained.params.flat == before).all()
     gained = [trace["finetune.before"] - trace["finetune.after"] for _, trace in steps]
     assert np.mean(gained) > 0
@@ -61,6 +68,18 @@ def test_decay_stays_nearer_than_moving():
         for mode in ("decay", "moving")
     ]
     assert last[0] < 0.7 * last[1]
+
+
+def test_adam_goes_on_from_the_moments_of_the_checkpoint():
+    """At rest moments of another scale give another first step; without any, those of a fresh start are used."""
+    fresh = small("one-shot")
+    moments = Moments(fresh.params.flat * 0, np.full_like(fresh.params.flat, 1e4), 10)
+    known = fresh._replace(moments=moments)
+    drifts = [
+        next(play_learning(trained, Finetune("reset", 1e-3), 0, PRIMER))[1]["finetune.drift"]
+        for trained in (fresh, known)
+    ]
+    assert 0 < drifts[1] < 0.1 * drifts[0]
 
 
 def test_weights_that_are_not_numbers_end_the_piece():

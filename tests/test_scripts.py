@@ -203,6 +203,22 @@ def test_other_rungs_train_and_go_on(name, music, tmp_path):
     assert checkpoint.load(tmp_path / "run" / "last.npz").model.config.hidden == 20
 
 
+@pytest.mark.slow
+def test_the_ladder_is_measured_once_and_written_between_markers(tmp_path):
+    """Three rungs, briefly: what was measured is kept, and the table names every rung, its columns and its error."""
+    asked = ["--corpus", "songs", "--minutes", 0.01, "--fragments", 16, "--seeds", 2, "--particles", 2]
+    asked += ["--only", "simple", "decoder", "final"]
+    done = script("ladder", *asked, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")]
+    assert len({len(row) for row in rows}) == 1 and [row[1] for row in rows[2:]] == ["`simple`", "`decoder`", "`final`"]
+    simple, decoder, final = rows[2:]
+    assert simple[4] == decoder[4] == "" and "±" in final[4] and "octaves alone" in decoder[5]
+    assert "left out" in done.stdout and "standard error" in done.stdout
+    again = script("ladder", *asked, cwd=tmp_path)
+    assert again.stdout == done.stdout[done.stdout.index("| date") :]
+
+
 BAD = {
     "no such folder": ("train", ["nowhere"], "nowhere"),
     "a folder with no MIDI": ("train", ["empty"], "empty"),

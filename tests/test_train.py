@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from minigen import metrics
+from minigen import checkpoint, metrics
 from minigen.adam import Moments
 from minigen.dataset import Dataset
 from minigen.errors import MinigenError
 from minigen.kernels import use_kernels
 from minigen.ladder import LADDER
-from minigen.train import Run, judge, update, validate
+from minigen.train import COUNTERS, Run, judge, update, validate
 
 rungs = pytest.mark.parametrize("name", LADDER)
 
@@ -85,6 +85,24 @@ def test_one_fragment_is_learned_by_heart(name):
     use_kernels("reference", 1)
     assert found.get("cells", found.get("decoder")) < floor
     assert run.step == run.moments.step
+
+
+@rungs
+def test_a_run_that_was_saved_goes_on_as_if_it_had_not_been(name, tmp_path):
+    """Three steps, or two and one from the checkpoint's weights, moments and counters: the same to the last bit."""
+    model = LADDER[name](LADDER[name].config.with_settings(["hidden=20"]))
+    data = Dataset(songs_of(40), model.config.past, 24, 8, model.config.key_shift)
+    whole, cut = run_of(model), run_of(model)
+    for _ in range(3):
+        update(model, whole, data, 0, range(2))
+    for _ in range(2):
+        update(model, cut, data, 0, range(2))
+    checkpoint.save(tmp_path / "cut.npz", model, cut.params, cut.moments, training=cut.counters())
+    loaded = checkpoint.load(tmp_path / "cut.npz")
+    counters = loaded.header["training"]
+    cut = Run(loaded.params, loaded.moments, **{name: counters[name] for name in (*COUNTERS, "mean")})
+    update(loaded.model, cut, data, 0, range(2))
+    assert (cut.params.flat == whole.params.flat).all() and cut.counters() == whole.counters()
 
 
 def test_numbers_that_blow_up_end_the_run_before_they_reach_the_weights():

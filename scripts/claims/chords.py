@@ -98,9 +98,9 @@ def toy(head: str, seed: int) -> float:
 
 def one(claim: str, part: str, seed: int, minutes: float) -> dict:
     learned, held_out = learned_and_held_out("bach")
-    params, steps = trained(BODIES[part], learned, seed, minutes)
+    run = trained(BODIES[part], learned, seed, minutes)
     toys = [toy(part, TOYS * seed + n) for n in range(TOYS)]
-    return {"toys": toys, "nats": nats_a_step(BODIES[part], params, held_out)["own"], "steps": steps}
+    return {"toys": toys, "nats": nats_a_step(BODIES[part], run.params, held_out)["own"], "steps": run.step}
 
 
 def conclude(claim: str, found: list[dict]):

@@ -9,11 +9,10 @@ BATCH, RATE = 16, 0.003
 
 
 def trained(model, songs, seed: int, minutes: float, each=None):
-    """The weights of a rung after so many minutes of one core, and how many steps that was."""
+    """A rung trained for so many minutes of one core -> the run: its params, moments and step."""
     c = model.config
     data = Dataset(songs, c.past, c.fragment, c.hop, c.key_shift)
-    run = learn(model, data, seed, BATCH, RATE, minutes=minutes, each=each)
-    return run.params, run.step
+    return learn(model, data, seed, BATCH, RATE, minutes=minutes, each=each)
 
 
 def spread(values, digits: int = 3) -> str:

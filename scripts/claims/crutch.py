@@ -47,18 +47,18 @@ SIZES = range(5)  # notes a step; the chorales have no more than 4
 def one(claim: str, part: str, seed: int, minutes: float) -> dict:
     learned, held_out = learned_and_held_out("bach")
     model, losses = Conditional(replace(Conditional.config, **FORMS[part])), []
-    params, steps = trained(model, learned, seed, minutes, lambda _, parts: losses.append(parts["cells"]))
+    run = trained(model, learned, seed, minutes, lambda _, parts: losses.append(parts["cells"]))
     _, batch = next(iter(whole_songs(held_out, model.config.past, chunk=max(map(len, held_out)))))
-    own, _, _ = log_likelihood(model, params, batch)
+    own, _, _ = log_likelihood(model, run.params, batch)
     mask, struck = batch["mask"], batch["roll"][-len(own) :] > 0
     sizes = struck.sum(axis=-1)
     return {
         "losses": losses,
-        "steps": steps,
+        "steps": run.step,
         "nats": float(-own[mask].mean()),
         "by size": [float(-own[mask & (sizes == n)].sum() / mask.sum()) for n in SIZES],
         "share": [float((sizes[mask] == n).mean()) for n in SIZES],
-    } | measure(params, batch, struck & mask[..., None])
+    } | measure(run.params, batch, struck & mask[..., None])
 
 
 def measure(params, batch: dict, struck) -> dict:

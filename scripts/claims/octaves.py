@@ -46,7 +46,7 @@ def one(claim: str, part: str, seed: int, minutes: float) -> dict:
     wide = Final(replace(Final.config, keys=88, voices=7, key_shift=False))
     costs = [cost(model, train, seed) for model in (Final(), wide)]
     model = Final()
-    params, _ = trained(model, train, seed, minutes)
+    params = trained(model, train, seed, minutes).params
 
     other = decoded = 0
     for n in range(PIECES):

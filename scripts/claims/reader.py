@@ -56,8 +56,9 @@ def copies(params, pieces=None) -> list[int]:
 
 def one(claim: str, part: str, seed: int, minutes: float) -> dict:
     learned, held_out = learned_and_held_out("bach")
-    params, steps = trained(BODIES[part], learned, seed, minutes)
-    found = {"nats": nats_a_step(BODIES[part], params, held_out)["own"], "steps": steps}
+    run = trained(BODIES[part], learned, seed, minutes)
+    params = run.params
+    found = {"nats": nats_a_step(BODIES[part], params, held_out)["own"], "steps": run.step}
     if part != "eight lags":
         return found
     _, batch = next(iter(whole_songs(held_out, WITH.config.past, chunk=max(map(len, held_out)))))

@@ -77,8 +77,8 @@ def chords(model, params, songs) -> dict:
 def one(claim: str, part: str, seed: int, minutes: float) -> dict:
     learned, held_out = learned_and_held_out("bach")
     model = LADDER[part]()
-    params, steps = trained(model, learned, seed, minutes)
-    return listen(model, params) | chords(model, params, held_out) | {"steps": steps}
+    run = trained(model, learned, seed, minutes)
+    return listen(model, run.params) | chords(model, run.params, held_out) | {"steps": run.step}
 
 
 def conclude(claim: str, found: list[dict]):
