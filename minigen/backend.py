@@ -51,6 +51,11 @@ def install(kernels: dict) -> None:
     _fast.update(kernels)
 
 
+def kernel(name: str):
+    """The kernel of that name, or None where none is installed: for what is no layer."""
+    return _fast.get(name)
+
+
 def use_device(choice: str):
     """The array module for `auto`, `cpu` or `cuda`, and the words to show.
 

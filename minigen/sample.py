@@ -3,11 +3,12 @@
 The uniforms of step t of a piece are a function of the seed and t, so a piece is the same however it is cut up.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import count, islice, repeat
 
 import numpy as np
 
+from minigen.backend import kernel
 from minigen.checkpoint import Trained
 from minigen.draws import uniforms
 from minigen.errors import MinigenError
@@ -43,16 +44,36 @@ def steps_of(model, seed: int) -> Iterator[dict]:
             yield {name: part[None] for name, part in zip(sizes, parts, strict=True)}
 
 
-def play(trained: Trained, seed: int = 0, primer=None, temperature: float = 1.0) -> Iterator[tuple[np.ndarray, dict]]:
-    """Yield the steps after the primer, for ever: (keys (88,) of 0/1, trace of that step).
+def stepper(model, params, state: dict, temperature: float = 1.0):
+    """-> step(x, draws): keys, trace. It keeps the state; compiled where there is a kernel for this rung."""
+    fast = kernel("stepper")
+    compiled = fast and fast(model, params, state, temperature)
+    if compiled:
+        return compiled
+
+    def step(x, draws):
+        nonlocal state
+        keys, trace, state = model.step(params, state, x, draws, temperature)
+        return keys, trace
+
+    return step
+
+
+def play(
+    trained: Trained, seed: int = 0, primer=None, temperature: float = 1.0, given: Iterable[dict] | None = None
+) -> Iterator[tuple[np.ndarray, dict]]:
+    """Yield the steps after the primer: (keys (88,) of 0/1, trace of that step), for ever or as long as `given` lasts,
+    what each step is given beside its uniforms ({"allowed": ..., "inject": ...}, see `steering`).
 
     A rung that follows (`decoder`) plays the primer's classes instead, and ends with it.
     """
-    model, params = trained.model, trained.params
+    model = trained.model
     state, keys = prime(trained, None if model.follows else primer, seed)
-    given = ({"classes": pitch_classes(row[None] > 0)} for row in primer) if model.follows else repeat({})
-    for draws, more in zip(steps_of(model, seed), given, strict=False):
-        keys, trace, state = model.step(params, state, keys, draws | more, temperature)
+    if model.follows:
+        given = ({"classes": pitch_classes(row[None] > 0)} for row in primer)
+    step = stepper(model, trained.params, state, temperature)
+    for draws, more in zip(steps_of(model, seed), repeat({}) if given is None else given, strict=False):
+        keys, trace = step(keys, draws | more)
         if not all(np.isfinite(trace[name]).all() for name in ("cells.P", "decoder.p") if name in trace):
             raise MinigenError("the weights give probabilities that are not numbers: use another checkpoint", code=3)
         yield keys[0], trace

@@ -36,6 +36,12 @@ def allow_truth(x):
     return join(x > 0, xp.ones((*x.shape[:-1], 1), bool))
 
 
+def allowed_to(v: int, heard, allowed):
+    """What voice v may draw: `allowed` (..., K+1) bool or None is for every voice the same; as a function of v and of
+    what it heard it is asked."""
+    return allowed(v, heard) if callable(allowed) else allowed
+
+
 def voices_shapes(V: int, K: int, features: int, H: int) -> dict[str, tuple]:
     """For each voice an LSTM of H (none where H is 0) and a linear head, named voice1, head1, ..., of its own."""
     shapes = {}
@@ -66,7 +72,7 @@ def voices_forward(params, features, V: int, state, draws, allowed=None, tempera
         z, linear = linear_forward(h, *params.layer(f"head{v + 1}"))
         z = z / temperature
         p[v], softmax = softmax_forward(z)
-        some = allowed(v, heard) if callable(allowed) else allowed
+        some = allowed_to(v, heard, allowed)
         notes[v] = draws["notes"][:, :, v] if "notes" in draws else draw(z, draws["voices"][:, :, v], some)
         heard = xp.maximum(heard.real, one_hot(notes[v], K, features.real.dtype))
         caches.append((lstm, linear, softmax))

@@ -3,6 +3,7 @@
 lstm.py         the LSTM over a whole sequence
 pointwise.py    softmax, draws, the octave loss
 adam.py         Adam in one pass
+stream.py       one step of playing, all parts in one call
 activations.py  tanh, sigmoid and how kernels are compiled
 threads.py      how many threads a kernel gets
 numba_cpu.py    their table by name

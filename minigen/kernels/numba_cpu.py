@@ -4,7 +4,7 @@ import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401  np.dot in compiled code calls it: loaded here, so that limits reach it
 
 from minigen.adam import Moments
-from minigen.kernels import adam, lstm, pointwise
+from minigen.kernels import adam, lstm, pointwise, stream
 from minigen.kernels.threads import use_threads  # noqa: F401  part of what this package offers
 
 NAMES = {
@@ -17,6 +17,7 @@ NAMES = {
         "octave_loss_backward",
     ],
     adam: ["adam"],
+    stream: ["stepper"],
 }
 KERNELS = {name: getattr(module, name) for module, names in NAMES.items() for name in names}
 

@@ -37,7 +37,7 @@ class Capsules(Rung):
             outputs.append(h)
             after |= on
         (h, on), aggregator = lstm_layer(params, "aggregator", join(*outputs, bits), state)
-        (p, notes), heads = at_once_forward(params, h, self.config.voices, draws, temperature)
+        (p, notes), heads = at_once_forward(params, h, self.config.voices, draws, allowed, temperature)
         return (p, notes, {}, after | on), (capsules, aggregator, heads)
 
     def backward(self, dp, cache):

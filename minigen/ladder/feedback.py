@@ -11,13 +11,13 @@ round reads is such a mean. (Conditional sampling, three weeks later, feeds on w
 from dataclasses import replace
 
 from minigen.backend import array_module
+from minigen.heads import draw_at_once
 from minigen.ladder.final import Final
 from minigen.ladder.rung import Rung
 from minigen.linear import linear_backward, linear_forward, softmax_backward, softmax_forward
 from minigen.lstm import lstm_backward, lstm_forward
 from minigen.ops import join, with_lags
 from minigen.params import linear_shapes, lstm_shapes
-from minigen.voices import draw
 
 
 class Feedback(Rung):
@@ -48,7 +48,7 @@ class Feedback(Rung):
         xp, V, T = array_module(x), self.config.voices, len(bits)
         inputs = with_lags(x, self.config.lags, T)
         union = xp.zeros((*bits.shape[:2], self.config.keys + 1), params.dtype)  # the pause is one of its cells
-        p, notes, caches, after = xp.empty((V, *union.shape), params.dtype), None, [], {}
+        p, caches, after = xp.empty((V, *union.shape), params.dtype), [], {}
         for times, v, name in self.passes(T):
             h0, c0 = (after.get(key, state[key]) for key in (f"{name}.h", f"{name}.c"))
             (h, c), lstm = lstm_forward(join(union[times], inputs[times]), h0, c0, *params.layer("lstm"))
@@ -57,10 +57,7 @@ class Feedback(Rung):
             p[v, times], softmax = softmax_forward(z / temperature)
             caches.append((lstm, linear, softmax, 1 - union[times]))
             union[times] += (1 - union[times]) * p[v, times]
-        if "notes" in draws or "voices" in draws:
-            notes = xp.moveaxis(draws["notes"] if "notes" in draws else draws["voices"], 2, 0)
-            notes = notes if "notes" in draws else draw(xp.log(p), notes)
-        return (p, notes, {}, after), (p, caches)
+        return (p, draw_at_once(xp.log(p), draws, allowed), {}, after), (p, caches)
 
     def backward(self, dp, cache):
         p, caches = cache

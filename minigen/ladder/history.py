@@ -21,7 +21,7 @@ class History(Rung):
 
     def forward(self, params, x, bits, state, draws, allowed=None, temperature=1.0):
         (features, w, after), history = history_forward(params, x, bits, self.config.lags, state)
-        (p, notes), heads = at_once_forward(params, features, self.config.voices, draws, temperature)
+        (p, notes), heads = at_once_forward(params, features, self.config.voices, draws, allowed, temperature)
         return (p, notes, {"reader.w": w}, after), (history, heads)
 
     def backward(self, dp, cache):

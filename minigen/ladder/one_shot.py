@@ -27,7 +27,7 @@ class OneShot(Rung):
     def forward(self, params, x, bits, state, draws, allowed=None, temperature=1.0):
         inputs = with_lags(x, self.config.lags, len(bits))
         (h, after), lstm = lstm_layer(params, "lstm", inputs, state)
-        (p, notes), heads = at_once_forward(params, h, self.config.voices, draws, temperature)
+        (p, notes), heads = at_once_forward(params, h, self.config.voices, draws, allowed, temperature)
         return (p, notes, {}, after), (lstm, heads)
 
     def backward(self, dp, cache):

@@ -165,7 +165,9 @@ class Rung:
         """Hear x (B, 88), the step just played, and play the next one -> keys (B, 88) of 0/1, trace, state.
 
         draws: uniforms, as `draw_sizes` names them, (B, n) each, or {"notes": (B, V), "keys": (B, 88)} to play what is
-        given. `temperature` divides the logits of what is drawn, voices and keys.
+        given. On 12 classes also {"allowed": (B, V, 13) bool}, what each voice may draw, and {"inject": (B, 88)}, keys
+        that sound whatever the octave decoder says of their classes.
+        `temperature` divides the logits of what is drawn, voices and keys.
         """
         c, xp = self.config, array_module(params.flat)
         past = xp.concatenate([state["past"][1:], x[None].astype("uint8")])
@@ -173,7 +175,8 @@ class Rung:
         draws = {name: u[None] for name, u in draws.items()}
 
         music = self.music(past, params.dtype)
-        (p, played, seen, after), _ = self.forward(params, music, bits, state, draws, None, temperature)
+        allowed = (lambda v, heard: draws["allowed"][:, :, v]) if "allowed" in draws else None
+        (p, played, seen, after), _ = self.forward(params, music, bits, state, draws, allowed, temperature)
         (P, trace), _ = self.union(p, played)
         trace |= seen | {"cells.P": P}
         if c.voices and played is not None:
@@ -185,6 +188,8 @@ class Rung:
             trace["decoder.z"] = z
             after |= heard
             played = None if "keys" in draws else draw_keys(decoder_p, draws["decoder"], classes)
+            if "inject" in draws:
+                played = xp.where(of_class(pitch_classes(draws["inject"])) > 0, draws["inject"] > 0, played)
         keys = draws.get("keys", played).astype("uint8")
         trace |= {f"{name}.u": draws[name] for name in ("voices", "cells", "decoder") if name in draws} | {"keys": keys}
         trace = {name: array[0] for name, array in trace.items()}

@@ -28,7 +28,7 @@ class Upgraded(Rung):
         inputs = join(with_lags(x, self.config.lags, len(bits)), bits)
         (h_lower, on_lower), lower = lstm_layer(params, "lower", inputs, state)
         (h, on_upper), upper = lstm_layer(params, "upper", h_lower, state)
-        (p, notes), heads = at_once_forward(params, h, self.config.voices, draws, temperature)
+        (p, notes), heads = at_once_forward(params, h, self.config.voices, draws, allowed, temperature)
         return (p, notes, {}, on_lower | on_upper), (lower, upper, heads)
 
     def backward(self, dp, cache):

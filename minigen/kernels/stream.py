@@ -1,0 +1,205 @@
+"""One step of playing in one compiled call: the rungs with history reader, voices with states and octave decoder, one
+stream.
+
+The equations and their order are those of `step` and what it calls: reader, aggregator, voice after voice with its
+draw, the octaves and their draws. What makes it fast:
+  1. one call a step, and its arrays are made once
+  2. a product is a sum of rows of the weights: a row that meets a 0 is skipped, and what is struck is mostly 0
+  3. where nothing is 0, four rows at a time, so that the sum is read and written once for all four
+"""
+
+import math
+
+import numpy as np
+from numba import njit
+
+from minigen.kernels.activations import OPTIONS, sigmoid, tanh
+
+compiled = njit(cache=True, nogil=True, **OPTIONS)
+
+
+@compiled
+def _few(x, W, a):
+    """a += x W, for x of mostly 0."""
+    for i in range(len(x)):
+        if x[i] != 0:
+            for j in range(len(a)):
+                a[j] += x[i] * W[i, j]
+
+
+@compiled
+def _all(x, W, a):
+    """a += x W."""
+    n = len(x) // 4 * 4
+    for i in range(0, n, 4):
+        x0, x1, x2, x3 = x[i], x[i + 1], x[i + 2], x[i + 3]
+        W0, W1, W2, W3 = W[i], W[i + 1], W[i + 2], W[i + 3]
+        for j in range(len(a)):
+            a[j] += x0 * W0[j] + x1 * W1[j] + (x2 * W2[j] + x3 * W3[j])
+    _few(x[n:], W[n:], a)
+
+
+@compiled
+def _cell(a, h, c):
+    """The gates i f o g of one step, activated, and the new state, in place."""
+    H = len(h)
+    for j in range(3 * H):
+        a[j] = sigmoid(a[j])
+    for j in range(3 * H, 4 * H):
+        a[j] = tanh(a[j])
+    for j in range(H):
+        c[j] = a[H + j] * c[j] + a[j] * a[3 * H + j]
+        h[j] = a[2 * H + j] * tanh(c[j])
+
+
+@compiled
+def _softmax(z, p):
+    top = z.max()
+    for k in range(len(z)):
+        p[k] = math.exp(z[k] - top)
+    p /= p.sum()
+
+
+@compiled
+def _draw(z, u, allowed):
+    """One outcome of softmax(z), restricted to `allowed`."""
+    top = z.dtype.type(-np.inf)
+    for k in range(len(z)):
+        if allowed[k]:
+            top = max(top, z[k])
+    cdf, total = np.empty(len(z), z.dtype), z.dtype.type(0)
+    for k in range(len(z)):
+        if allowed[k]:
+            total += math.exp(z[k] - top)
+        cdf[k] = total
+    outcome = 0
+    for k in range(len(z)):
+        outcome += cdf[k] <= u * total
+    return outcome
+
+
+@compiled
+def _step(past, x, lags, time, history, voices, octave, hc, hc_voices, u, u_keys, allowed, inject, temperature, out):
+    """past (P, 12) classes, the oldest first, x (88,) the step just heard; weights and states, edited in place; `out`
+    the arrays to fill: reader.w, features, voices.p, voices.notes, cells.P, decoder.z, decoder.p, keys."""
+    (reader, weights, local, aggregator), (Wx, Wh, b, W_head, b_head) = history, voices
+    w, features, p, notes, P, z_keys, p_keys, keys = out
+    V, K = len(Wh), 12
+    bits = np.empty(len(reader[0]) - K, x.dtype)
+    for n in range(len(bits)):
+        bits[n] = (time >> n) & 1
+    heard = past[-1]
+
+    a = reader[2].copy()
+    _few(heard, reader[0][:K], a)
+    _few(bits, reader[0][K:], a)
+    _all(hc[0], reader[1], a)
+    _cell(a, hc[0], hc[1])
+    z = weights[1].copy()
+    _all(hc[0], weights[0], z)
+    _softmax(z, w)
+    reading = np.zeros(K, x.dtype)
+    for l in range(len(lags)):
+        for k in range(K):
+            reading[k] += w[l] * past[len(past) - lags[l], k]
+
+    a[:] = local[2]
+    _few(heard, local[0][:K], a)
+    _few(bits, local[0][K:], a)
+    _all(hc[2], local[1], a)
+    _cell(a, hc[2], hc[3])
+
+    a[:] = aggregator[2]
+    _few(reading, aggregator[0][:K], a)
+    _all(hc[2], aggregator[0][K:], a)
+    _all(hc[4], aggregator[1], a)
+    _cell(a, hc[4], hc[5])
+    features[:] = hc[4]
+
+    F = len(features)
+    classes, z_v = np.zeros(K, x.dtype), np.empty(K + 1, x.dtype)
+    P[:] = 0
+    silent = x.dtype.type(1)
+    for v in range(V):
+        a_v = b[v].copy()
+        _all(features, Wx[v, :F], a_v)
+        _few(classes, Wx[v, F:], a_v)
+        _all(hc_voices[0, v], Wh[v], a_v)
+        _cell(a_v, hc_voices[0, v], hc_voices[1, v])
+        z_v[:] = b_head[v]
+        _all(hc_voices[0, v], W_head[v], z_v)
+        z_v /= temperature
+        _softmax(z_v, p[v])
+        notes[v] = _draw(z_v, u[v], allowed[v])
+        if notes[v] < K:
+            classes[notes[v]] = 1
+        for k in range(K):
+            P[k] += (1 - P[k]) * p[v, k]
+        silent *= p[v, K]
+    if len(P) > K:
+        P[K] = silent
+
+    lstm, head = octave
+    a_o = lstm[2].copy()
+    _few(x, lstm[0][:88], a_o)
+    _few(classes, lstm[0][88 : 88 + K], a_o)
+    _few(bits, lstm[0][88 + K :], a_o)
+    _all(hc[6], lstm[1], a_o)
+    _cell(a_o, hc[6], hc[7])
+    z_keys[:] = head[1]
+    _all(hc[6], head[0], z_keys)
+    for k in range(88):
+        p_keys[k] = sigmoid(z_keys[k] / temperature) if classes[k % K] > 0 else 0
+        keys[k] = u_keys[k] < p_keys[k]
+    for n in range(K):
+        given, drawn, best = False, False, n
+        for k in range(n, 88, K):
+            given |= inject[k] > 0
+            drawn |= keys[k] > 0
+            best = k if p_keys[k] > p_keys[best] else best
+        if classes[n] > 0 and not drawn:
+            keys[best] = 1
+        if given:
+            for k in range(n, 88, K):
+                keys[k] = inject[k]
+
+
+def stepper(model, params, state: dict, temperature: float):
+    """-> step(x, draws): keys (1, 88), trace; None where the rung is of another form, or more than one stream."""
+    c = model.config
+    if not (model.hears and c.keys == 12 and c.voice_hidden and len(state["time"]) == 1):
+        return None
+    V, P = c.voices, c.past
+    dtype = params.dtype
+    history = tuple(params.layer(name) for name in ("reader", "weights", "local", "aggregator"))
+    octave = params.layer("octave"), params.layer("keys")
+    each = [params.layer(f"voice{v + 1}") + params.layer(f"head{v + 1}") for v in range(V)]
+    voices = tuple(np.stack(arrays) for arrays in zip(*each, strict=True))
+    names = ("reader", "local", "aggregator", "octave")
+    hc = tuple(state[f"{name}.{part}"][0].copy() for name in names for part in "hc")
+    hc_voices = np.stack([[state[f"voice{v + 1}.{part}"][0] for v in range(V)] for part in "hc"])
+    lags = np.array(c.lags)
+    music = np.zeros((4096 + P, 12), dtype)  # the last P rows before `at` are the past
+    music[:P] = model.music(state["past"][:, 0], dtype)
+    at, time = P, int(state["time"][0])
+    everything, nothing = np.ones((V, 13), bool), np.zeros(88, np.uint8)
+    cells, scale = 12 + (c.loss == "pause"), dtype.type(temperature)
+
+    def step(x, draws):
+        nonlocal at, time
+        if at == len(music):
+            music[:P], at = music[-P:], P
+        music[at], at = model.music(x[0], dtype), at + 1
+        out = (np.empty(len(lags), dtype), np.empty(c.hidden, dtype), np.empty((V, 13), dtype), np.empty(V, np.int64),
+               np.empty(cells, dtype), np.empty(88, dtype), np.empty(88, dtype), np.empty(88, np.uint8))  # fmt: skip
+        allowed = draws["allowed"][0] if "allowed" in draws else everything
+        inject = draws["inject"][0] if "inject" in draws else nothing
+        _step(music[at - P : at], x[0].astype(dtype), lags, time, history, voices, octave, hc, hc_voices,
+              draws["voices"][0], draws["decoder"][0], allowed, inject, scale, out)  # fmt: skip
+        time += 1
+        named = ("reader.w", "features", "voices.p", "voices.notes", "cells.P", "decoder.z", "decoder.p", "keys")
+        trace = {name: array[None] for name, array in zip(named, out, strict=True)}
+        trace |= {f"{name}.u": draws[name] for name in ("voices", "decoder")}
+        return trace["keys"], trace
+
+    return step
