@@ -3,6 +3,7 @@
 import platform
 import subprocess
 import sys
+from dataclasses import replace
 
 import numba
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from minigen import adam, decoder, kernels, linear, lstm, voices
 from minigen.gradcheck import toy_batch
-from minigen.kernels import use_kernels
+from minigen.kernels import stream, use_kernels
 from minigen.kernels.numba_cpu import KERNELS, use_threads
 from minigen.ladder import LADDER
 
@@ -148,6 +149,65 @@ def fast():
 def test_freed_memory_is_kept():
     """Where the C library is glibc."""
     assert kernels.keep_memory() == (platform.libc_ver()[0] == "glibc")
+
+
+STREAMED = {
+    "final": LADDER["final"](),
+    "pause-loss": LADDER["pause-loss"](),
+    "three voices, other lags": LADDER["final"](
+        replace(LADDER["final"].config, voices=3, lags=(1, 5), time_bits=3, hidden=22, voice_hidden=9)
+    ),
+}
+
+
+@pytest.mark.parametrize("dtype", BOUND)
+@pytest.mark.parametrize("name", STREAMED)
+def test_playing(name, dtype):
+    """The compiled step against `step`, from the same keys: past the end of its buffer of music, told what to play."""
+    model, rng = STREAMED[name], np.random.default_rng(0)
+    V, state = model.config.voices, model.rest(model.init(0), 1)
+    params, state["time"] = model.init(3, dtype), np.array([77])
+    state |= {
+        key: rng.normal(size=array.shape).astype(dtype) for key, array in state.items() if array.dtype.kind == "f"
+    }
+    play, keys = stream.stepper(model, params, state, 0.8), np.zeros((1, 88), np.uint8)
+    for t in range(150):
+        draws = {part: rng.random((1, n), np.float32) for part, n in model.draw_sizes().items()}
+        if t > 50:
+            draws["allowed"] = rng.random((1, V, 13)) < 0.5
+            draws["allowed"][..., 12] = True
+        if t > 100:
+            draws["inject"] = (rng.random((1, 88)) < 0.03).astype(np.uint8)
+        ours, trace = play(keys, draws)
+        theirs, expected, state = model.step(params, state, keys, draws, 0.8)
+        assert (
+            (ours == theirs).all()
+            and ours.dtype == theirs.dtype
+            and trace.keys() == expected.keys() - {"union.factors"}
+        )
+        for key in trace:
+            close(trace[key], expected[key], dtype, 10)
+        keys = theirs
+
+
+def test_a_long_piece_is_played_past_the_end_of_the_buffer(fast):
+    """Its buffer of music is 4,096 steps long; what lags read is moved with it."""
+    model = STREAMED["three voices, other lags"]
+    params = model.init(0)
+    state, keys = model.rest(params, 1), np.zeros((1, 88), np.uint8)
+    play, rng = stream.stepper(model, params, state, 1.0), np.random.default_rng(0)
+    for _ in range(4200):
+        draws = {part: rng.random((1, n), np.float32) for part, n in model.draw_sizes().items()}
+        ours, _ = play(keys, draws)
+        keys, _, state = model.step(params, state, keys, draws)
+        assert (ours == keys).all()
+
+
+def test_other_rungs_are_played_by_the_reference():
+    for name, rung in LADDER.items():
+        model = rung()
+        play = stream.stepper(model, model.init(0), model.rest(model.init(0), 1), 1.0)
+        assert (play is None) == (name not in STREAMED)
 
 
 @pytest.mark.parametrize("name", LADDER)

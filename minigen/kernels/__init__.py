@@ -62,7 +62,7 @@ def use_kernels(choice: str, threads: int | None = None, say=lambda words: None)
         return f"reference (threads: {threads}; Numba cannot be loaded: {error})"
     threads = numba_cpu.use_threads(threads)
     numba_cpu.warm_up()
-    install(numba_cpu.KERNELS)
+    install(numba_cpu.KERNELS | numba_cpu.PLAYING)
     keep_memory()
     threadpool_limits(1)
     return f"fast (Numba, threads: {threads})"
