@@ -39,12 +39,12 @@ def capsule_forward(params, name: str, x, state):
     return (h, after), (lstm, width, T, B)
 
 
-def capsule_backward(dh, cache):
-    """dh (T, B, H) -> dx (T, B, I), dWx, dWh, db."""
+def capsule_backward(dh, cache, need_dx=True):
+    """dh (T, B, H) -> dx (T, B, I) or None, dWx, dWh, db."""
     lstm, width, T, B = cache
     # in the forward pass this was: lstm_forward(_fold(x, width), ...)
-    dx, _, _, *dweights = lstm_backward(_fold(dh, width), None, lstm)
-    return _unfold(dx, T, B), *dweights
+    dx, _, _, *dweights = lstm_backward(_fold(dh, width), None, lstm, need_dx)
+    return _unfold(dx, T, B) if need_dx else None, *dweights
 
 
 def _reads(delays, H: int):
@@ -75,8 +75,8 @@ def linked_forward(params, name: str, x, delays, state):
     return (h[D:], {f"{name}.h": h[T:], f"{name}.c": c[T:]}), (x, h, c, gates, Wx, Wh, delays)
 
 
-def linked_backward(dh, cache):
-    """dh (T, B, H) -> dx (T, B, I), dWx, dWh, db."""
+def linked_backward(dh, cache, need_dx=True):
+    """dh (T, B, H) -> dx (T, B, I) or None, dWx, dWh, db."""
     x, h, c, gates, Wx, Wh, delays = cache
     xp = array_module(x)
     (T, B, H), D = dh.shape, max(delays)
@@ -105,4 +105,5 @@ def linked_backward(dh, cache):
     flat_da = da.reshape(T * B, 4 * H)
     dWh = heard.reshape(T * B, H).T @ flat_da
     # in the forward pass this was: gates = x @ Wx + b
-    return da @ Wx.T, x.reshape(T * B, -1).T @ flat_da, dWh, flat_da.sum(axis=0)
+    dx = da @ Wx.T if need_dx else None
+    return dx, x.reshape(T * B, -1).T @ flat_da, dWh, flat_da.sum(axis=0)

@@ -13,8 +13,9 @@ were drawn, and the step is played from where that ends. Adam goes on from the c
 The author calls it a parody of meta-learning: the learned weights do not know that they will be finetuned.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 
@@ -83,9 +84,10 @@ def play_learning(
     seed: int = 0,
     primer=None,
     temperature: float = 1.0,
+    given: Iterable[dict] | None = None,
     watch: Callable[[Params], dict] | None = None,
 ) -> Iterator[tuple[np.ndarray, dict]]:
-    """Yield the steps after the primer, for ever: (keys (88,) of 0/1, trace of that step).
+    """Yield the steps after the primer, as `play` does: (keys (88,) of 0/1, trace of that step).
 
     The trace also holds `finetune.after`, the loss on the window with its recorded notes, and `finetune.drift`,
     |w - w0| / |w0|. `watch`, where it is given, is called with the weights that play each step, and what it returns
@@ -98,7 +100,7 @@ def play_learning(
     rested = trained.moments or Moments.of(learned.flat)
     params, moments = learned, rested
     played = Played(model, learned, primer, seed, tune.window)
-    for n, draws in enumerate(steps_of(model, seed)):
+    for n, (draws, more) in enumerate(zip(steps_of(model, seed), repeat({}) if given is None else given, strict=False)):
         state, found = played.states[-1], {}
         if len(played):
             if tune.mode == "reset":
@@ -119,6 +121,6 @@ def play_learning(
             after, _, _, state = model.loss(params, batch, notes, begun, grad=False)
             drift = np.linalg.norm(params.flat - learned.flat) / np.linalg.norm(learned.flat)
             found |= {"finetune.after": float(after), "finetune.drift": float(drift)}
-        keys, trace, state = model.step(params, state, played.rows[-1][None], draws, temperature)
+        keys, trace, state = model.step(params, state, played.rows[-1][None], draws | more, temperature)
         played.add(keys[0], trace, state)
-        yield keys[0], trace | found | (watch(params) if watch else {})
+        yield keys[0], trace | more | found | (watch(params) if watch else {})

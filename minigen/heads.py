@@ -1,7 +1,8 @@
-"""Two older ways to play from features: every key by itself, and several voices that do not hear each other.
+"""How a rung plays from its features: every key by itself, several voices at once, or voices that hear each other.
 
     P = sigmoid(features W + b)                      independent keys (diary 03/12)
     p_v = softmax(features W_v + b_v)                V voices at once, each over K keys and the pause (diary 11/12)
+    minigen/voices.py                                voices that hear those before them (26/12)
 
 Independent keys mix the notes of chords that never sound together; the voices' keys at least compete within a voice.
 """
@@ -9,7 +10,7 @@ Independent keys mix the notes of chords that never sound together; the voices' 
 from minigen.backend import array_module
 from minigen.linear import linear_backward, linear_forward, sigmoid, softmax_backward, softmax_forward
 from minigen.params import linear_shapes
-from minigen.voices import allowed_to, draw
+from minigen.voices import allowed_to, draw, voices_backward, voices_forward, voices_shapes
 
 
 def keys_shapes(K: int, features: int) -> dict[str, tuple]:
@@ -69,3 +70,32 @@ def at_once_backward(dp, cache):
     dz = array_module(dp).moveaxis(softmax_backward(dp, softmax), 0, 2).reshape(T, B, -1)
     dfeatures, *dheads = linear_backward(dz, linear)
     return dfeatures, {"heads": dheads}
+
+
+def head_shapes(c, hears: bool, features: int) -> dict[str, tuple]:
+    """The weights of the head that a configuration asks for."""
+    if not c.voices:
+        return keys_shapes(c.keys, features)
+    return (
+        voices_shapes(c.voices, c.keys, features, c.voice_hidden)
+        if hears
+        else at_once_shapes(c.voices, c.keys, features)
+    )
+
+
+def head_forward(params, features, c, hears: bool, state, draws, allowed=None, temperature=1.0):
+    """features (T, B, F) -> (P (T, B, K) or p (V, T, B, K+1), what was played, trace, state), cache."""
+    if not c.voices:
+        (P, struck, z), cache = keys_forward(params, features, draws, temperature)
+        return (P, struck, {"cells.z": z}, {}), (keys_backward, cache)
+    if hears:
+        (p, notes, after), cache = voices_forward(params, features, c.voices, state, draws, allowed, temperature)
+        return (p, notes, {"features": features}, after), (voices_backward, cache)
+    (p, notes), cache = at_once_forward(params, features, c.voices, draws, allowed, temperature)
+    return (p, notes, {}, {}), (at_once_backward, cache)
+
+
+def head_backward(dp, cache):
+    """dP or dp at temperature 1 -> dfeatures (T, B, F), gradients by layer."""
+    backward, cache = cache
+    return backward(dp, cache)

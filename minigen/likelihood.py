@@ -10,7 +10,7 @@ are the set S, log Pr(S) is
     linear voices that hear    the same recursion, each p_v evaluated for the C that it hears
     voices with LSTM states    a particle filter, since a voice's state remembers which notes it played
 
-The chance of a step with more notes than voices is 0. All of it in float64.
+The chance of a step with more notes than voices is 0. Sums and products are float64; what a network says is float32.
 """
 
 import numpy as np
@@ -106,8 +106,8 @@ def particles(params, features, x, V: int, N: int, seed: int, state: dict | None
 
     N particles a song, each with voice states of its own, draw by `force_truth`; log Pr of step t is
     log sum_i W_i w_i(t), W the normalised weights so far. Resampled (systematically) where the effective number falls
-    under N/2. `begin` is the time of the first step: no uniform is used twice. A step with more notes than voices moves
-    the states and gives -inf. Minus the log of a mean overstates the loss; the more particles, the less.
+    under N/2. `begin` is the time of the first step: no uniform is used twice in a song. A step with more notes than
+    voices moves the states and gives -inf. Minus the log of a mean overstates the loss; the more particles, the less.
     """
     T, B, _ = x.shape
     if state is None:
@@ -126,6 +126,7 @@ def particles(params, features, x, V: int, N: int, seed: int, state: dict | None
         (p, notes, state), _ = voices_forward(params, heard, V, state, draws, allowed)
         joint = W * path_weight(p, notes, allowed)[0].reshape(B, N)
         total = joint.sum(axis=1)
+        playable &= total > 0  # a chance under the smallest float
         out[t, playable] = np.log(total[playable])
         W = np.where(playable[:, None], joint / np.where(playable, total, 1)[:, None], W)
         poor = np.flatnonzero(1 / (W * W).sum(axis=1) < N / 2)

@@ -79,28 +79,34 @@ def runs_of(same) -> list[np.ndarray]:
     return np.split(steps, np.flatnonzero(np.diff(steps) > 1) + 1) if len(steps) else []
 
 
-def longest_repeat(roll, lags) -> int:
+def looped(roll, longest: int = 16, sounding: int = 8) -> np.ndarray:
+    """Which steps are in a loop: in a run that repeats with one period of at most `longest` steps and holds at least so
+    many sounding steps -> (T,) bool."""
+    there, found = (roll > 0).any(axis=1), np.zeros(len(roll), bool)
+    for period in range(1, longest + 1):
+        for run in runs_of(same_as(roll, period)):
+            found[run] |= there[run].sum() >= sounding
+    return found
+
+
+def longest_repeat(roll, lags, loops: bool = True) -> int:
     """The most sounding steps in one run of steps that all equal the step one lag before, for the best of the lags.
 
-    With lags up to a bar it is the longest loop; with a network's own lags, the longest copy that it could have read.
+    With lags up to a bar it is the longest loop; with a network's own lags, the longest copy that it could have read,
+    where steps of a loop do not count if `loops` is False.
     """
-    sounding = (roll > 0).any(axis=1)
-    return max((int(sounding[run].sum()) for lag in lags for run in runs_of(same_as(roll, lag))), default=0)
+    counted = (roll > 0).any(axis=1) & (loops | ~looped(roll))
+    return max((int(counted[run].sum()) for lag in lags for run in runs_of(same_as(roll, lag))), default=0)
 
 
-def likeness(roll, lags=range(17, 129), loop: int = 8) -> float:
-    """At the best of the lags, the share of sounding steps that equal the step so long before.
-
-    Steps of a loop are not counted: runs with a period of at most 16 steps and at least `loop` sounding steps.
+def likeness(roll, lags=range(17, 129), least: int = 32) -> float:
+    """At the best of the lags, the share of sounding steps that equal the step so long before, less that share at the
+    median lag, which is what the texture gives by chance. Steps of a loop do not count; nor does a lag with fewer than
+    `least` steps that do; 0 where none is left.
     """
-    sounding = (roll > 0).any(axis=1)
-    looped = np.zeros(len(roll), bool)
-    for period in range(1, 17):
-        for run in runs_of(same_as(roll, period)):
-            looped[run] |= sounding[run].sum() >= loop
-    counted = sounding & ~looped
-    shares = [same_as(roll, lag)[lag:][counted[lag:]] for lag in lags if counted[lag:].any()]
-    return float(max((share.mean() for share in shares), default=0.0))
+    counted = (roll > 0).any(axis=1) & ~looped(roll)
+    shares = [same_as(roll, lag)[lag:][counted[lag:]].mean() for lag in lags if counted[lag:].sum() >= least]
+    return float(max(shares) - np.median(shares)) if shares else 0.0
 
 
 def _windows(roll, steps: int, hop: int):

@@ -76,7 +76,7 @@ def play(
         keys, trace = step(keys, draws | more)
         if not all(np.isfinite(trace[name]).all() for name in ("cells.P", "decoder.p") if name in trace):
             raise MinigenError("the weights give probabilities that are not numbers: use another checkpoint", code=3)
-        yield keys[0], trace
+        yield keys[0], trace | more
 
 
 def generate(trained: Trained, bars: int = 16, seed: int = 0, primer=None, temperature: float = 1.0) -> np.ndarray:

@@ -24,7 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
-from minigen.errors import Parser, finite, run
+from minigen.errors import MinigenError, Parser, finite, run
 from minigen.files import write_atomically
 from minigen.kernels import cores, use_kernels
 
@@ -57,6 +57,8 @@ def main():
     add("--out", type=Path, default=Path("samples") / "diary", metavar="FOLDER")
     args = parser.parse_args()
     began, module = time.monotonic(), import_module(f"claims.{CLAIMS[args.claim]}")
+    if args.minutes and not module.MINUTES:
+        raise MinigenError(f"{args.claim} trains for a number of steps of its own: leave out --minutes")
     print(module.__doc__.strip(), flush=True)
     # spawned and not forked: the threads of compiled code do not survive a fork
     with ProcessPoolExecutor(cores(), mp_context=get_context("spawn")) as pool:

@@ -5,9 +5,10 @@
     python scripts/ladder.py --write                         ... and put the table into README.md and samples/results.md
 
 Two rungs are trained side by side, one core each, the rate falling from 0.003 to 0 in a straight line; minutes and
-milliseconds are of processor time. What is done is kept in runs/ladder-... and not done again. Nats a step are minus
-the log of the chance of what is struck, on held-out chorales (minigen/likelihood.py: exact, but a particle estimate
-where voices carry states), over the steps that every rung can play: at most 5 classes and 7 keys.
+milliseconds are of processor time. What is done is kept in runs/ladder-... and not done again: remove it after a change
+of the code. Nats a step are minus the log of the chance of what is struck, on held-out chorales (minigen/likelihood.py:
+exact, but a particle estimate where voices carry states), over the steps that every rung can play: at most 5 classes
+and 7 keys.
 """
 
 import argparse
@@ -121,9 +122,10 @@ def table(args, folder: Path) -> list[str]:
     floor = [metrics.baseline(train, valid, metrics.COPY_LAGS, keys) * keys for keys in (12, 88)]
     words = [
         f"Nats a step on held-out songs, means over {args.seeds} seeds ± half the distance from the smallest to the "
-        f"largest; batches of {BATCH}, one core. A table of what was struck 1, 4 and 16 steps ago, key by key, gives "
-        f"{floor[0]:.2f} (12 classes) and {floor[1]:.2f} (88 keys). The songs have {metrics.notes_a_step(valid):.2f} "
-        f"notes a step; {left_out:.2%} of their steps have more than {CLASSES} classes or {KEYS} keys: left out."
+        f"largest; batches of {BATCH}, rate {RATE:g} falling to 0, one core. A table of what was struck 1, 4 and 16 "
+        f"steps ago, key by key, gives {floor[0]:.2f} (12 classes) and {floor[1]:.2f} (88 keys). The songs have "
+        f"{metrics.notes_a_step(valid):.2f} notes a step; {left_out:.2%} of their steps have more than {CLASSES} "
+        f"classes or {KEYS} keys: left out."
     ]
     if settled:
         words.append(
@@ -157,7 +159,10 @@ def main():
     add("--write", action="store_true", help="put the table into README.md and samples/results.md")
     add("--job", nargs=3, help=argparse.SUPPRESS)  # how the script starts itself
     args = parser.parse_args()
-    folder = Path("runs") / f"ladder-{args.corpus}-{args.minutes:g}min-{args.fragments}-{args.particles}"
+    if args.write and args.only:
+        raise MinigenError("--write is for the whole table: leave out --only")
+    name = f"ladder-{args.corpus}-{args.minutes:g}min-{args.fragments}of{BATCH}-rate{RATE:g}-{args.particles}"
+    folder = Path("runs") / name
     folder.mkdir(parents=True, exist_ok=True)
     if args.job:
         name, seed, budget = args.job[0], int(args.job[1]), args.job[2]

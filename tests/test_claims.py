@@ -24,6 +24,7 @@ def test_the_rule():
     assert common.lower([1, 2, 3], [4, 5, 6]) == "yes" and common.lower([4, 5, 6], [1, 2, 3]) == "no"
     assert common.lower([1, 2, 5], [4, 5, 6]) == common.lower([1, 2], [4, 5]) == "not decided"
     assert [common.above(values, 2) for values in ([3, 4, 5], [0, 1, 1], [1, 3, 4])] == ["yes", "no", "not decided"]
+    assert common.lower([1, np.nan, 2], [4, 5, 6]) == common.lower([1, 2, 3], [np.nan] * 3) == "not decided"
     assert common.judge("It", {"a": "yes", "b": "yes"}) == "It holds: a: yes; b: yes."
     assert common.judge("It", {"a": "yes", "b": "not decided"}).startswith("It is not decided")
     assert common.judge("It", {"a": "not decided", "b": "no"}).startswith("It does not hold here")
@@ -46,7 +47,7 @@ def test_a_passage_is_a_bar_with_one_lag_over_half():
 
 def test_the_toy_is_played_as_the_theory_says():
     """Independent keys with the right chances: 1/8. Voices that do not hear each other: at most 1/2. Others: more."""
-    independent, at_once, conditional = chords.HEADS
+    independent, at_once, conditional, _ = chords.HEADS
     assert chords.toy(independent, 0) == pytest.approx(1 / 8, abs=0.01)
     assert max(chords.toy(at_once, seed) for seed in range(3)) <= 0.5 + 1e-6
     assert chords.toy(conditional, 0) > 0.5
@@ -62,8 +63,9 @@ def test_patterns_repeat_and_count_from_their_third_time():
 
 
 def test_given_a_note():
-    p = np.array([[0.1, 0.3, 0.0, 0.6]])
-    assert voices.given_a_note(p, np.array([[0, 1, 1]])).tolist() == [pytest.approx(0.75)]
+    """A step that is sure to pause has no say."""
+    p = np.array([[0.1, 0.3, 0.0, 0.6], [1e-9, 0, 0, 1 - 1e-9]])
+    assert voices.given_a_note(p, np.array([[0, 1, 1], [0, 1, 1]])) == pytest.approx(0.75)
 
 
 def test_what_the_tasks_ask_for():

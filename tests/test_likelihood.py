@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
+from minigen.draws import uniforms
 from minigen.gradcheck import toy_batch
 from minigen.ladder import LADDER
 from minigen.likelihood import (
@@ -158,6 +159,45 @@ def test_the_particle_estimate():
         runs.append(np.exp(out.sum()))
     error = np.std(runs, ddof=1) / np.sqrt(len(runs))
     assert abs(np.mean(runs) - exact) < 4 * error and error < 0.1 * exact
+
+
+def filtered(params, features, x, N, seed):
+    """The particle filter in loops, a particle and a voice at a time -> log Pr of each step, how often it resampled."""
+    T, H, resampled, out = len(x), params["voice1.Wh"].shape[0], 0, []
+    states = [{f"voice{v + 1}.{part}": np.zeros((1, H)) for v in range(V) for part in "hc"} for _ in range(N)]
+    W = [1 / N] * N
+    for t in range(T):
+        S, u = set(np.flatnonzero(x[t, 0])), uniforms(seed, "particles", t, [0], (N, V + 1), np.float64)[0]
+        weights = []
+        for i in range(N):
+            path, weight = [], 1.0
+            for v in range(V):
+                draws = {"notes": np.array(path + [K] * (V - v))[None, None]}
+                (p, _, _), _ = voices_forward(params, features[t : t + 1], V, states[i], draws)
+                unplayed = S - set(path)
+                some = sorted(unplayed) if len(unplayed) > V - 1 - v else [*sorted(S), K]
+                cdf = np.cumsum([p[v, 0, 0, k] for k in some])
+                weight *= cdf[-1]
+                path.append(some[int((cdf <= u[i, v] * cdf[-1]).sum())])
+            draws = {"notes": np.array(path)[None, None]}
+            states[i] = voices_forward(params, features[t : t + 1], V, states[i], draws)[0][2]
+            weights.append(W[i] * weight)
+        out.append(np.log(sum(weights)))
+        W = [weight / sum(weights) for weight in weights]
+        if 1 / sum(w * w for w in W) < N / 2:
+            chosen = [int((np.cumsum(W) < (i + u[0, V]) / N).sum()) for i in range(N)]
+            states, W, resampled = [states[i] for i in chosen], [1 / N] * N, resampled + 1
+    return out, resampled
+
+
+def test_the_filter_step_by_step():
+    """Same uniforms, same estimate, at every step: weights kept between steps, states moved where it resamples."""
+    params, rng = weights(4, 18), np.random.default_rng(19)
+    params.flat[:] *= 3  # sure of themselves, so that weights soon differ
+    features, x = rng.normal(size=(12, 1, F)), (rng.random((12, 1, K)) < 0.4).astype(float)
+    expected, resampled = filtered(params, features, x, 8, 3)
+    assert 2 <= resampled <= 10
+    np.testing.assert_allclose(particles(params, features, x, V, 8, 3)[0][:, 0], expected, rtol=1e-9)
 
 
 def test_particles_go_on_where_they_stopped():

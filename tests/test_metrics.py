@@ -10,6 +10,7 @@ from minigen.metrics import (
     likeness,
     longest_repeat,
     longest_stuck,
+    looped,
     notes_a_step,
     too_large,
 )
@@ -85,12 +86,27 @@ def test_longest_repeat_counts_sounding_steps():
     assert longest_repeat(roll, [3]) == 2
 
 
-def test_likeness_beyond_a_bar_leaves_loops_out():
+def test_copies_without_loops():
+    """Twenty steps that come again after 32 are a copy of 20; a loop of one chord is a copy only where loops count."""
+    rng = np.random.default_rng(0)
+    verse = np.eye(88, dtype=np.uint8)[rng.permutation(88)[:32]]
+    again = np.concatenate([verse, verse[:20]])
+    assert longest_repeat(again, [16, 32]) == longest_repeat(again, [16, 32], loops=False) == 20
+    loop = np.tile(verse[:1], (40, 1))
+    assert longest_repeat(loop, [16]) == 24 and longest_repeat(loop, [16], loops=False) == 0
+    assert looped(loop).sum() == 39 and not looped(loop[:8]).any() and looped(loop[:9]).sum() == 8
+
+
+def test_likeness_beyond_a_bar():
     rng = np.random.default_rng(0)
     verse = np.eye(88, dtype=np.uint8)[rng.permutation(88)[:40]]
-    assert likeness(np.concatenate([verse, verse])) == 1  # at lag 40
+    assert likeness(np.concatenate([verse, verse])) == 1  # at lag 40, and nothing by chance
     assert likeness(np.eye(88, dtype=np.uint8)[rng.permutation(88)]) == 0
-    assert likeness(np.tile(verse[:4], (20, 1))) == 0  # a loop of four steps repeats beyond a bar, too
+    loop = np.tile(verse[:4], (40, 1))
+    assert likeness(loop) == 0  # a loop of four steps repeats beyond a bar, too
+    loop[[10, 90]] = verse[[30, 30]]
+    assert likeness(loop) == 0  # and one odd chord struck twice is too little to judge by
     half = np.concatenate([verse, verse])
     half[40:60] = np.roll(half[40:60], 1, axis=1)
     assert likeness(half) == 20 / (80 - 40)
+    assert likeness(rng.permutation(np.eye(4, 88, dtype=np.uint8)[rng.integers(0, 4, 256)])) < 0.15  # by chance 1 in 4

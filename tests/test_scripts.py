@@ -246,6 +246,8 @@ BAD = {
     "settings over a checkpoint's": ("train", ["two", "--init", "fresh.npz", "--set", "hidden=5"], "--set"),
     "a decoder with nothing to decode": ("sample", ["decoder.npz"], "--primer"),
     "an evaluation of what makes up nothing": ("evaluate", ["decoder.npz"], "evaluate a model"),
+    "minutes for a claim with steps of its own": ("diary", ["copy", "--minutes", "1"], "--minutes"),
+    "a part of the ladder for the whole": ("ladder", ["--only", "simple", "--write"], "--only"),
     "a claim that the diary does not make": ("diary", ["world peace"], "claim"),
     "a run folder inside the music": ("train", ["two", "--out", "two/run"], "--out"),
     "a folder that is no run": ("sample", ["empty"], "empty"),

@@ -1,8 +1,8 @@
 """28/12 `decoder`: the octave decoder by itself, which gives the 88 keys back to a song of 12 pitch classes.
 
-What changed: nothing from the rung below; a new network beside it. Why: on 12 classes everything else costs an order of
-magnitude less, and octaves are the easy part. How it ended: its mistakes are octave mistakes, as they must be. It plays
-the classes of a primer, and `final` plays through it.
+What changed: nothing from the rung below; a new network beside it. Why: on 12 classes everything else should cost an
+order of magnitude less, and the way back looked like the easier task. How it ended: "works somehow", and its mistakes
+are octave mistakes, which do not hurt the ear. It plays the classes of a primer, and `final` plays through it.
 """
 
 from dataclasses import replace

@@ -49,15 +49,17 @@ class Feedback(Rung):
         inputs = with_lags(x, self.config.lags, T)
         union = xp.zeros((*bits.shape[:2], self.config.keys + 1), params.dtype)  # the pause is one of its cells
         p, caches, after = xp.empty((V, *union.shape), params.dtype), [], {}
+        logits = xp.empty_like(p)
         for times, v, name in self.passes(T):
             h0, c0 = (after.get(key, state[key]) for key in (f"{name}.h", f"{name}.c"))
             (h, c), lstm = lstm_forward(join(union[times], inputs[times]), h0, c0, *params.layer("lstm"))
             after |= {f"{name}.h": h[-1], f"{name}.c": c[-1]}
             z, linear = linear_forward(h[1:], *params.layer(f"head{v + 1}"))
-            p[v, times], softmax = softmax_forward(z / temperature)
+            logits[v, times] = z / temperature
+            p[v, times], softmax = softmax_forward(logits[v, times])
             caches.append((lstm, linear, softmax, 1 - union[times]))
             union[times] += (1 - union[times]) * p[v, times]
-        return (p, draw_at_once(xp.log(p), draws, allowed), {}, after), (p, caches)
+        return (p, draw_at_once(logits, draws, allowed), {}, after), (p, caches)
 
     def backward(self, dp, cache):
         p, caches = cache

@@ -12,7 +12,6 @@ every gate reads every group's delayed state, and an LSTM of 130 above it.
 from dataclasses import replace
 
 from minigen.delayed import capsule_backward, capsule_forward, linked_backward, linked_forward
-from minigen.heads import keys_backward, keys_forward, keys_shapes
 from minigen.ladder.rung import Rung
 from minigen.ladder.simple import Simple
 from minigen.lstm import lstm_backward, lstm_layer
@@ -29,39 +28,35 @@ class Latency(Rung):
         c = self.config
         return {"groups": max(c.delays)} if c.linked else {f"delay{delay}": delay for delay in c.delays}
 
-    def layers(self):
+    def body_shapes(self):
         c, shapes = self.config, {}
         units = c.capsule * len(c.delays)
         if c.linked:
-            shapes = lstm_shapes("groups", c.keys, units) | lstm_shapes("top", units, c.hidden)
-            return shapes | keys_shapes(c.keys, c.hidden)
+            return lstm_shapes("groups", c.keys, units) | lstm_shapes("top", units, c.hidden), c.hidden
         for name in self.delays():
             shapes |= lstm_shapes(name, c.keys, c.capsule)
-        return shapes | keys_shapes(c.keys, units)
+        return shapes, units
 
-    def forward(self, params, x, bits, state, draws, allowed=None, temperature=1.0):
-        x, after, outputs, capsules, top = x[-len(bits) :], {}, [], {}, None
+    def body(self, params, x, bits, state):
+        x, after, outputs, capsules = x[-len(bits) :], {}, [], {}
         if self.config.linked:
-            (h, on), groups = linked_forward(params, "groups", x, self.config.delays, state)
-            (h, after), top = lstm_layer(params, "top", h, state)
-            after, capsules = after | on, groups
-        else:
-            for name in self.delays():
-                (h, on), capsules[name] = capsule_forward(params, name, x, state)
-                outputs.append(h)
-                after |= on
-            h = join(*outputs)
-        (P, struck, z), cells = keys_forward(params, h, draws, temperature)
-        return (P, struck, {"cells.z": z}, after), (capsules, top, cells)
+            (h_groups, on_groups), groups = linked_forward(params, "groups", x, self.config.delays, state)
+            (h, on_top), top = lstm_layer(params, "top", h_groups, state)
+            return (h, {}, on_groups | on_top), (groups, top)
+        for name in self.delays():
+            (h, on), capsules[name] = capsule_forward(params, name, x, state)
+            outputs.append(h)
+            after |= on
+        return (join(*outputs), {}, after), capsules
 
-    def backward(self, dP, cache):
-        capsules, top, cells = cache
-        dh, grads = keys_backward(dP, cells)
-        if top is not None:
-            dh_groups, _, _, *grads["top"] = lstm_backward(dh, None, top)
-            _, *grads["groups"] = linked_backward(dh_groups, capsules)
-            return grads
-        # in the forward pass this was: h = join(*outputs)
-        for n, (name, capsule) in enumerate(capsules.items()):
-            _, *grads[name] = capsule_backward(dh[..., n * self.config.capsule :][..., : self.config.capsule], capsule)
+    def body_backward(self, dh, cache):
+        if self.config.linked:
+            groups, top = cache
+            dh_groups, _, _, *dtop = lstm_backward(dh, None, top)
+            return {"top": dtop, "groups": linked_backward(dh_groups, groups, need_dx=False)[1:]}
+        grads = {}
+        # in the forward pass this was: join(*outputs)
+        for n, (name, capsule) in enumerate(cache.items()):
+            dh_capsule = dh[..., n * self.config.capsule : (n + 1) * self.config.capsule]
+            _, *grads[name] = capsule_backward(dh_capsule, capsule, need_dx=False)
         return grads

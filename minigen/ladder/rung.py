@@ -1,15 +1,14 @@
 """What every rung of the ladder shares: `loss` over a whole sequence with its gradients, `step` for one step.
 
-A rung is a class with a name, a date, a config and three methods, and says nothing else:
+A rung is a class with a name, a date, a config and a body; its head is the one that the config asks for
+(minigen/heads.py):
 
-    layers()                                                     its weights' names and shapes
-    forward(params, x, bits, state, draws, allowed, temperature) -> (p, played, trace, state), cache
-    backward(dp, cache)                                          -> gradients by layer
+    body_shapes()                        -> its weights' names and shapes, how many features it makes
+    body(params, x, bits, state)         -> (features (T, B, F), trace, state), cache
+    body_backward(dfeatures, cache)      -> gradients by layer
 
-x (N, B, K) are steps of music whose last T are inputs, bits (T, B, n) the time of the steps predicted. A rung with
-voices returns their distributions p (V, T, B, K+1) and outcomes (V, T, B); one without returns the chance P (T, B, K)
-of each key and the keys struck. Outcomes are None where no uniforms were given: training draws only where voices hear
-each other.
+x (N, B, K) are steps of music whose last T are inputs, bits (T, B, n) the time of the steps predicted. `feedback`,
+whose rounds are body and head at once, has `layers`, `forward` and `backward` of its own; `decoder` its own contract.
 """
 
 import numpy as np
@@ -25,6 +24,7 @@ from minigen.decoder import (
     octave_loss_forward,
 )
 from minigen.draws import uniforms
+from minigen.heads import head_backward, head_forward, head_shapes
 from minigen.linear import sigmoid
 from minigen.ops import of_class, one_hot, pitch_classes, time_bits, with_empty
 from minigen.params import Params, initialise
@@ -51,14 +51,35 @@ class Rung:
     def __init__(self, config: Config | None = None):
         self.config = config or self.config
 
-    def layers(self) -> dict[str, tuple]:
+    def body_shapes(self) -> tuple[dict[str, tuple], int]:
         raise NotImplementedError
+
+    def body(self, params, x, bits, state):
+        raise NotImplementedError
+
+    def body_backward(self, dfeatures, cache) -> dict:
+        raise NotImplementedError
+
+    def layers(self) -> dict[str, tuple]:
+        """The weights of body and head."""
+        body, features = self.body_shapes()
+        return body | head_shapes(self.config, self.hears, features)
 
     def forward(self, params, x, bits, state, draws, allowed=None, temperature=1.0):
-        raise NotImplementedError
+        """-> (p, played, trace, state), cache: with voices p (V, T, B, K+1) and the outcomes (V, T, B), without them
+        the chance of each key (T, B, K) and the keys struck. Nothing is played where no uniforms were given: training
+        draws only where voices hear each other."""
+        (features, seen, after), body = self.body(params, x, bits, state)
+        (p, played, said, sung), head = head_forward(
+            params, features, self.config, self.hears, state, draws, allowed, temperature
+        )
+        return (p, played, seen | said, after | sung), (body, head)
 
     def backward(self, dp, cache) -> dict:
-        raise NotImplementedError
+        """dp like p -> gradients by layer."""
+        body, head = cache
+        dfeatures, dhead = head_backward(dp, head)
+        return self.body_backward(dfeatures, body) | dhead
 
     def delays(self) -> dict[str, int]:
         """The layers whose state is more than the step before: {name: how many steps}."""

@@ -26,15 +26,15 @@ def table(head: list[str], rows: list[list[str]]) -> list[str]:
 
 
 def lower(low, high) -> str:
-    """Is one lower than the other: "yes" or "no" where no two seeds overlap (three against three: 1 in 20 by chance),
-    else, and always with fewer than three seeds, "not decided"."""
-    if min(len(low), len(high)) < 3:
+    """Is one lower than the other: "yes" or "no" where no two seeds overlap: by chance 1 in 10 with three against
+    three, the fewest that decide anything. "not decided" where something is not a number."""
+    if min(len(low), len(high)) < 3 or not np.isfinite([*low, *high]).all():
         return "not decided"
     return "yes" if max(low) < min(high) else "no" if max(high) < min(low) else "not decided"
 
 
 def above(values, bound: float) -> str:
-    """Is it above the bound: "yes" or "no" where all seeds agree, of at least three."""
+    """Is it above a number: "yes" or "no" where all seeds agree: by chance 1 in 4 with three."""
     return lower([bound] * len(values), values)
 
 
