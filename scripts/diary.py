@@ -42,10 +42,24 @@ CLAIMS = {
 }
 
 
-def one(claim: str, part: str, seed: int, minutes: float) -> dict:
-    """One seed of one part of a claim, on one core."""
+def one(claim: str, part: str, seed: int, minutes: float) -> tuple[dict, float]:
+    """One seed of one part of a claim, on one core -> what was found, the minutes of processor time it took."""
     use_kernels("fast", 1)
-    return import_module(f"claims.{CLAIMS[claim]}").one(claim, part, seed, minutes)
+    began = time.process_time()
+    found = import_module(f"claims.{CLAIMS[claim]}").one(claim, part, seed, minutes)
+    return found, (time.process_time() - began) / 60
+
+
+def report(claim: str, found: list[dict], minutes: float, folder: Path) -> None:
+    """Conclude, draw, write and print: found[seed][part] is what `one` found."""
+    module = import_module(f"claims.{CLAIMS[claim]}")
+    lines, verdict = module.conclude(claim, found)
+    folder.mkdir(parents=True, exist_ok=True)
+    module.draw(claim, found, folder / f"{claim}.png")
+    took = f"{len(found)} seeds, {minutes:.0f} minutes of processor time"
+    whole = "\n".join([f"# {claim}", "", module.__doc__.strip(), "", *lines, "", f"**{verdict}** ({took})", ""])
+    write_atomically(folder / f"{claim}.md", lambda file: file.write(whole.encode()))
+    print("\n".join(["", *lines, "", verdict, f"wrote {folder / claim}.md and .png ({took})"]))
 
 
 def main():
@@ -56,7 +70,7 @@ def main():
     add("--minutes", type=finite(0.01, 1000), help="of one core, for every model and seed (default: the claim's own)")
     add("--out", type=Path, default=Path("samples") / "diary", metavar="FOLDER")
     args = parser.parse_args()
-    began, module = time.monotonic(), import_module(f"claims.{CLAIMS[args.claim]}")
+    module = import_module(f"claims.{CLAIMS[args.claim]}")
     if args.minutes and not module.MINUTES:
         raise MinigenError(f"{args.claim} trains for a number of steps of its own: leave out --minutes")
     print(module.__doc__.strip(), flush=True)
@@ -66,14 +80,9 @@ def main():
             {part: pool.submit(one, args.claim, part, seed, args.minutes or module.MINUTES) for part in module.PARTS}
             for seed in range(args.seeds)
         ]
-        found = [{part: done.result() for part, done in seed.items()} for seed in waiting]
-    lines, verdict = module.conclude(args.claim, found)
-    args.out.mkdir(parents=True, exist_ok=True)
-    module.draw(args.claim, found, args.out / f"{args.claim}.png")
-    took = f"{args.seeds} seeds, {(time.monotonic() - began) / 60:.0f} minutes on {cores()} cores"
-    whole = "\n".join([f"# {args.claim}", "", module.__doc__.strip(), "", *lines, "", f"**{verdict}** ({took})", ""])
-    write_atomically(args.out / f"{args.claim}.md", lambda file: file.write(whole.encode()))
-    print("\n".join(["", *lines, "", verdict, f"wrote {args.out / args.claim}.md and .png ({took})"]))
+        done = [{part: task.result() for part, task in seed.items()} for seed in waiting]
+    found = [{part: what for part, (what, _) in seed.items()} for seed in done]
+    report(args.claim, found, sum(minutes for seed in done for _, minutes in seed.values()), args.out)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from minigen.union import cross_entropy_backward, cross_entropy_forward, union_b
 from minigen.voices import allow_truth
 
 PARTS = HEADS = ("independent keys", "voices at once", "conditional voices", "conditional, without the trick")
-MINUTES = 1.5
+MINUTES = 1.0
 CHORDS = np.zeros((2, 12))
 CHORDS[0, [3, 7, 10]] = CHORDS[1, [8, 0, 3]] = 1  # C-E-G, F-A-C; class 0 is A
 V, STEPS, ROWS = 3, 3000, 64

@@ -37,7 +37,7 @@ FORMS = {
     "plain, quiet start": {"loss": "plain", "pause_bias": QUIET},
     "stop-gradient, quiet start": {"loss": "stop-gradient", "pause_bias": QUIET},
 }
-PARTS, MINUTES = tuple(FORMS), 1.2
+PARTS, MINUTES = tuple(FORMS), 1.0
 WAYS = {"plain": "without the trick", "stop-gradient": "with it"}
 SILENT = 0.01  # of the notes: a voice that plays fewer is silent
 COLLAPSED = 0.8  # of the notes, played by one voice

@@ -32,7 +32,7 @@ from minigen.metrics import likeness, longest_repeat
 from minigen.plots import save
 from minigen.sample import play
 
-PARTS, MINUTES = ("final", "capsules"), 1.5
+PARTS, MINUTES = ("final", "capsules"), 1.2
 PIECES, STEPS, EVERY = 6, 256, 16
 HELP = 0.05  # of likeness: less is no help
 KINDS = {

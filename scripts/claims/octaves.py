@@ -25,7 +25,7 @@ from minigen.sample import play
 from minigen.train import Run, update
 
 PARTS = ("final",)
-MINUTES = 1.5
+MINUTES = 1.2
 PIECES, STEPS = 8, 256
 
 

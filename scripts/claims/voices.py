@@ -22,7 +22,7 @@ from minigen.plots import save
 from minigen.voices import voices_forward
 
 PARTS = ("final", "pause-loss")
-MINUTES = 1.5
+MINUTES = 1.2
 PIECES, STEPS, SHOWN = 8, 256, 40
 
 
