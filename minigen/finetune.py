@@ -23,7 +23,7 @@ from minigen.adam import Moments, adam
 from minigen.checkpoint import Trained
 from minigen.errors import MinigenError
 from minigen.params import Params
-from minigen.sample import steps_of
+from minigen.sample import prime, stepper, steps_of
 
 MODES = ("reset", "moving", "decay")
 
@@ -54,6 +54,7 @@ class Played:
                 given = {"notes": drawn["voices.notes"][t]} if model.hears else {}
                 _, trace, state = model.step(params, self.states[-1], self.rows[-1][None], given | {"keys": keys[None]})
                 self.add(keys, trace, state)
+            self.states[-1] = prime(model, params, primer, seed)[0]  # to the last bit as without learning
 
     def __len__(self) -> int:
         return len(self.states) - 1
@@ -118,9 +119,12 @@ def play_learning(
                     raise MinigenError("learning while playing has made weights that are not numbers: use a lower "
                                        "rate", code=3)  # fmt: skip
                 params = params.with_flat(flat)
-            after, _, _, state = model.loss(params, batch, notes, begun, grad=False)
+            after, _, _, run_again = model.loss(params, batch, notes, begun, grad=False)
+            if (params.flat != learned.flat).any():  # else the state is what it was, to the last bit
+                state = run_again
             drift = np.linalg.norm(params.flat - learned.flat) / np.linalg.norm(learned.flat)
             found |= {"finetune.after": float(after), "finetune.drift": float(drift)}
-        keys, trace, state = model.step(params, state, played.rows[-1][None], draws | more, temperature)
-        played.add(keys[0], trace, state)
+        step, state_now = stepper(model, params, state, temperature)
+        keys, trace = step(played.rows[-1][None], draws | more)
+        played.add(keys[0], trace, state_now())
         yield keys[0], trace | more | found | (watch(params) if watch else {})

@@ -17,13 +17,12 @@ from minigen.ops import pitch_classes
 BLOCK = 256  # steps whose uniforms are made at once
 
 
-def prime(trained: Trained, primer, seed: int) -> tuple[dict, np.ndarray]:
+def prime(model, params, primer, seed: int) -> tuple[dict, np.ndarray]:
     """Hear a primer (n, 88) of 0/1 -> the state before its last step, and that step (1, 88).
 
     Over the primer the voices' draws are restricted to the truth and kept as their past, and the decoder hears the
     primer's real keys: this is the forward pass of training. No primer: one empty step, before time 0.
     """
-    model, params = trained.model, trained.params
     if primer is None:
         return model.rest(params, 1), np.zeros((1, 88), np.uint8)
     steps, past = len(primer), model.config.past
@@ -45,7 +44,10 @@ def steps_of(model, seed: int) -> Iterator[dict]:
 
 
 def stepper(model, params, state: dict, temperature: float = 1.0):
-    """-> step(x, draws): keys, trace. It keeps the state; compiled where there is a kernel for this rung."""
+    """-> step, state_now: step(x, draws) gives keys and trace and keeps the state, which state_now() gives.
+
+    Compiled where there is a kernel for this rung.
+    """
     fast = kernel("stepper")
     compiled = fast and fast(model, params, state, temperature)
     if compiled:
@@ -56,7 +58,7 @@ def stepper(model, params, state: dict, temperature: float = 1.0):
         keys, trace, state = model.step(params, state, x, draws, temperature)
         return keys, trace
 
-    return step
+    return step, lambda: state
 
 
 def play(
@@ -68,10 +70,10 @@ def play(
     A rung that follows (`decoder`) plays the primer's classes instead, and ends with it.
     """
     model = trained.model
-    state, keys = prime(trained, None if model.follows else primer, seed)
+    state, keys = prime(model, trained.params, None if model.follows else primer, seed)
     if model.follows:
         given = ({"classes": pitch_classes(row[None] > 0)} for row in primer)
-    step = stepper(model, trained.params, state, temperature)
+    step, _ = stepper(model, trained.params, state, temperature)
     for draws, more in zip(steps_of(model, seed), repeat({}) if given is None else given, strict=False):
         keys, trace = step(keys, draws | more)
         if not all(np.isfinite(trace[name]).all() for name in ("cells.P", "decoder.p") if name in trace):

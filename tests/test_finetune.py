@@ -10,6 +10,7 @@ from minigen.adam import Moments
 from minigen.checkpoint import Trained
 from minigen.errors import MinigenError
 from minigen.finetune import Finetune, play_learning
+from minigen.kernels import use_kernels
 from minigen.ladder import LADDER
 from minigen.sample import play
 
@@ -41,6 +42,19 @@ def test_a_rate_of_0_is_not_learning(name, primer):
     assert (np.array([keys for keys, _ in steps]) == music(play(trained, 3, primer), 30)).all()
     assert all(trace.get("finetune.before") == trace.get("finetune.after") for _, trace in steps)
     assert all(rates) and [trace["seen"] for _, trace in steps] == list(range(1, 31))
+
+
+@pytest.mark.parametrize("kernels", ["reference", "fast"])
+@pytest.mark.parametrize("mode", ["reset", "moving"])
+def test_a_rate_of_0_changes_no_bit(mode, kernels):
+    """What is played, and every number behind it, by the compiled step as by the reference."""
+    use_kernels(kernels, 1)
+    trained = small("pause-loss")
+    off = list(islice(play(trained, 3, PRIMER), 30))
+    learning = list(islice(play_learning(trained, Finetune(mode, 0.0, 2), 3, PRIMER), 30))
+    use_kernels("reference", 1)
+    for (keys, trace), (same, other) in zip(off, learning, strict=True):
+        assert (keys == same).all() and all((trace[name] == other[name]).all() for name in trace)
 
 
 @pytest.mark.parametrize("mode", ["reset", "moving", "decay"])

@@ -170,7 +170,7 @@ def test_playing(name, dtype):
     state |= {
         key: rng.normal(size=array.shape).astype(dtype) for key, array in state.items() if array.dtype.kind == "f"
     }
-    play, keys = stream.stepper(model, params, state, 0.8), np.zeros((1, 88), np.uint8)
+    (play, now), keys = stream.stepper(model, params, state, 0.8), np.zeros((1, 88), np.uint8)
     for t in range(150):
         draws = {part: rng.random((1, n), np.float32) for part, n in model.draw_sizes().items()}
         if t > 50:
@@ -188,6 +188,9 @@ def test_playing(name, dtype):
         for key in trace:
             close(trace[key], expected[key], dtype, 10)
         keys = theirs
+    assert state.keys() == now().keys()
+    for key, array in now().items():
+        close(array, state[key], dtype, 10)
 
 
 def test_a_long_piece_is_played_past_the_end_of_the_buffer(fast):
@@ -195,7 +198,7 @@ def test_a_long_piece_is_played_past_the_end_of_the_buffer(fast):
     model = STREAMED["three voices, other lags"]
     params = model.init(0)
     state, keys = model.rest(params, 1), np.zeros((1, 88), np.uint8)
-    play, rng = stream.stepper(model, params, state, 1.0), np.random.default_rng(0)
+    (play, _), rng = stream.stepper(model, params, state, 1.0), np.random.default_rng(0)
     for _ in range(4200):
         draws = {part: rng.random((1, n), np.float32) for part, n in model.draw_sizes().items()}
         ours, _ = play(keys, draws)

@@ -165,7 +165,7 @@ def _step(past, x, lags, time, history, voices, octave, hc, hc_voices, u, u_keys
 
 
 def stepper(model, params, state: dict, temperature: float):
-    """-> step(x, draws): keys (1, 88), trace; None where the rung is of another form, or more than one stream."""
+    """As minigen.sample.stepper; None where the rung is of another form, or there is more than one stream."""
     c = model.config
     if not (model.hears and c.keys == 12 and c.voice_hidden and len(state["time"]) == 1):
         return None
@@ -179,8 +179,9 @@ def stepper(model, params, state: dict, temperature: float):
     hc = tuple(state[f"{name}.{part}"][0].copy() for name in names for part in "hc")
     hc_voices = np.stack([[state[f"voice{v + 1}.{part}"][0] for v in range(V)] for part in "hc"])
     lags = np.array(c.lags)
-    music = np.zeros((4096 + P, 12), dtype)  # the last P rows before `at` are the past
-    music[:P] = model.music(state["past"][:, 0], dtype)
+    roll, music = np.zeros((4096 + P, 88), np.uint8), np.zeros((4096 + P, 12), dtype)
+    roll[:P] = state["past"][:, 0]  # the last P rows before `at` are the past
+    music[:P] = model.music(roll[:P], dtype)
     at, time = P, int(state["time"][0])
     everything, nothing = np.ones((V, 13), bool), np.zeros(88, np.uint8)
     cells, scale = 12 + (c.loss == "pause"), dtype.type(temperature)
@@ -188,8 +189,8 @@ def stepper(model, params, state: dict, temperature: float):
     def step(x, draws):
         nonlocal at, time
         if at == len(music):
-            music[:P], at = music[-P:], P
-        music[at], at = model.music(x[0], dtype), at + 1
+            roll[:P], music[:P], at = roll[-P:], music[-P:], P
+        roll[at], music[at], at = x[0], model.music(x[0], dtype), at + 1
         out = (np.empty(len(lags), dtype), np.empty(c.hidden, dtype), np.empty((V, 13), dtype), np.empty(V, np.int64),
                np.empty(cells, dtype), np.empty(88, dtype), np.empty(88, dtype), np.empty(88, np.uint8))  # fmt: skip
         allowed = draws["allowed"][0] if "allowed" in draws else everything
@@ -202,4 +203,12 @@ def stepper(model, params, state: dict, temperature: float):
         trace |= {f"{name}.u": draws[name] for name in ("voices", "decoder")}
         return trace["keys"], trace
 
-    return step
+    def state_now():
+        found = {"past": roll[at - P : at, None].copy(), "time": np.array([time])}
+        for array, (name, part) in zip(hc, ((name, part) for name in names for part in "hc"), strict=True):
+            found[f"{name}.{part}"] = array[None].copy()
+        for part, arrays in zip("hc", hc_voices, strict=True):
+            found |= {f"voice{v + 1}.{part}": array[None].copy() for v, array in enumerate(arrays)}
+        return found
+
+    return step, state_now
