@@ -10,7 +10,7 @@ Independent keys mix the notes of chords that never sound together; the voices' 
 from minigen.backend import array_module
 from minigen.linear import linear_backward, linear_forward, sigmoid, softmax_backward, softmax_forward
 from minigen.params import linear_shapes
-from minigen.voices import allowed_to, draw, voices_backward, voices_forward, voices_shapes
+from minigen.voices import draw, leave_the_pause, voices_backward, voices_forward, voices_shapes
 
 
 def keys_shapes(K: int, features: int) -> dict[str, tuple]:
@@ -40,26 +40,29 @@ def at_once_shapes(V: int, K: int, features: int) -> dict[str, tuple]:
     return linear_shapes("heads", features, V * (K + 1))
 
 
-def draw_at_once(z, draws, allowed=None):
+def draw_at_once(z, draws):
     """z (V, T, B, K+1) logits of voices that hear nobody -> outcomes (V, T, B): those in draws["notes"], or drawn with
-    draws["voices"] from what is `allowed`, or None where there is neither."""
+    draws["voices"] (steered by draws["allowed"], as in minigen/voices.py), or None where there is neither."""
     xp = array_module(z)
     if "notes" in draws:
         return xp.moveaxis(draws["notes"], 2, 0)
     if "voices" not in draws:
         return None
-    some = None if allowed is None else xp.stack([allowed_to(v, None, allowed) for v in range(len(z))])
-    return draw(z, xp.moveaxis(draws["voices"], 2, 0), some)
+    u = xp.moveaxis(draws["voices"], 2, 0)
+    if "allowed" not in draws:
+        return draw(z, u)
+    allowed = xp.moveaxis(draws["allowed"], 2, 0)
+    return draw(leave_the_pause(z, allowed), u, allowed)
 
 
-def at_once_forward(params, features, V: int, draws, allowed=None, temperature=1.0):
+def at_once_forward(params, features, V: int, draws, temperature=1.0):
     """features (T, B, F), draws {"voices": uniforms (T, B, V)}, {"notes": outcomes (T, B, V)} or nothing of the kind
     -> (p (V, T, B, K+1), notes (V, T, B) or None), cache. Nothing that is drawn is heard by anybody."""
     xp = array_module(features)
     z, linear = linear_forward(features, *params.layer("heads"))
     z = xp.moveaxis(z.reshape(*z.shape[:2], V, -1), 2, 0) / temperature
     p, softmax = softmax_forward(z)
-    return (p, draw_at_once(z, draws, allowed)), (linear, softmax)
+    return (p, draw_at_once(z, draws)), (linear, softmax)
 
 
 def at_once_backward(dp, cache):
@@ -91,7 +94,7 @@ def head_forward(params, features, c, hears: bool, state, draws, allowed=None, t
     if hears:
         (p, notes, after), cache = voices_forward(params, features, c.voices, state, draws, allowed, temperature)
         return (p, notes, {"features": features}, after), (voices_backward, cache)
-    (p, notes), cache = at_once_forward(params, features, c.voices, draws, allowed, temperature)
+    (p, notes), cache = at_once_forward(params, features, c.voices, draws, temperature)
     return (p, notes, {}, {}), (at_once_backward, cache)
 
 

@@ -99,6 +99,38 @@ def longest_repeat(roll, lags, loops: bool = True) -> int:
     return max((int(counted[run].sum()) for lag in lags for run in runs_of(same_as(roll, lag))), default=0)
 
 
+def stuck(roll, entropy=None, steps: int = 64) -> list[tuple[int, str]]:
+    """Where music (T, 88) stopped moving, the first of each kind, in order: [(step, what it is)].
+
+    Silence, one chord again and again, or a loop of up to 16 steps, for `steps` steps or more; an entropy of the voices
+    (T,), nats, that has fallen under a quarter of what it was in the first `steps`.
+    """
+    there, found, still = (roll > 0).any(axis=1), [], np.zeros(len(roll), bool)
+    for run in runs_of(~there):
+        if len(run) >= steps:
+            found.append((int(run[0]), f"silence for {len(run)} steps"))
+            break
+    struck = np.flatnonzero(there)
+    changes = np.flatnonzero((roll[struck[1:]] != roll[struck[:-1]]).any(axis=1)) + 1
+    for same in np.split(struck, changes):
+        if len(same) > 1 and same[-1] - same[0] >= steps:
+            found.append((int(same[0]), f"one chord for {same[-1] - same[0]} steps"))
+            still[same[0] : same[-1] + 1] = True
+            break
+    loops = [
+        (int(run[0]) - period, period, len(run) + period)
+        for period in range(1, 17)
+        for run in runs_of(same_as(roll, period))
+        if len(run) + period >= steps and there[run].any() and not still[run].all()
+    ]
+    found += [(begin, f"a loop of {period} steps for {length}") for begin, period, length in sorted(loops)[:1]]
+    if entropy is not None and len(entropy) >= 2 * steps:
+        means = np.convolve(entropy, np.full(steps, 1 / steps), "valid")
+        low = np.flatnonzero(means < means[0] / 4)
+        found += [(int(low[0]), "the voices are all but certain")] if len(low) else []
+    return sorted(found)
+
+
 def likeness(roll, lags=range(17, 129), least: int = 32) -> float:
     """At the best of the lags, the share of sounding steps that equal the step so long before, less that share at the
     median lag, which is what the texture gives by chance. Steps of a loop do not count; nor does a lag with fewer than

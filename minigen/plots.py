@@ -53,3 +53,43 @@ def plot_loss(path, rows: list[dict], baselines: dict[str, float], unit: str) ->
     axes.legend(frameon=False, fontsize=8)
     axes.set_title(f"loss of the {part}", fontsize=10, loc="left")
     save(figure, path)
+
+
+def plot_step(path, trace: dict, n: int, outcomes: list[str]) -> None:
+    """One step of a trace: the music before it, the reader's weights, each voice's distribution, the octaves.
+
+    outcomes names the columns of a voice's distribution. What was decided is marked.
+    """
+    config, at = trace["header"]["config"], len(trace["roll"]) - len(trace["keys"]) + n
+    figure = Figure(figsize=(13, 8))
+    music, reader, voices, octaves = figure.subplots(2, 2).ravel()
+    t, key = np.nonzero(trace["roll"][max(0, at - 128) : at + 1])
+    music.plot(t + max(0, at - 128), key + 21, "s", ms=2.5, color="#1f4e79")
+    music.axvline(at, color="#f2a541", lw=1)
+    music.set(title="what was struck, up to this step", xlabel="step of the piece", ylabel="MIDI note")
+    if "reader.w" in trace:
+        lags = [str(lag) for lag in config["lags"]]
+        reader.bar(lags, trace["reader.w"][n, 0], color="#b7cadd")
+        reader.set(title="the reader's weight on each lag", ylim=(0, 1), xlabel="lag, steps")
+    if "voices.p" in trace:
+        p = trace["voices.p"][n, 0]
+        voices.imshow(p, aspect="auto", cmap="Blues", vmin=0, vmax=1)
+        voices.plot(trace["voices.notes"][n, 0], range(len(p)), "o", mfc="none", color="#f2a541", ms=12)
+        voices.set_yticks(range(len(p)), [f"voice {v + 1}" for v in range(len(p))])
+        step = 1 if len(outcomes) < 20 else 12
+        voices.set_xticks(range(0, len(outcomes), step), outcomes[::step])
+        voices.set_title("each voice's distribution; rings: what it played")
+    else:
+        voices.bar(range(len(trace["cells.P"][n, 0])), trace["cells.P"][n, 0], color="#b7cadd")
+        voices.set(title="the chance of each key", xlabel="key")
+    if "decoder.p" in trace:
+        keys = np.arange(88) + 21
+        octaves.bar(keys, trace["decoder.p"][n, 0], color="#b7cadd")
+        struck = np.flatnonzero(trace["keys"][n, 0])
+        octaves.plot(struck + 21, trace["decoder.p"][n, 0][struck], "o", color="#f2a541")
+        octaves.set(title="the octaves; dots: what is struck", xlabel="MIDI note", ylim=(0, 1.05))
+    for axes in (reader, octaves):
+        if not axes.has_data():
+            axes.set_axis_off()
+    figure.tight_layout()
+    save(figure, path)

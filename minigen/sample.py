@@ -71,10 +71,11 @@ def play(
     """
     model = trained.model
     state, keys = prime(model, trained.params, None if model.follows else primer, seed)
+    given = repeat({}) if given is None else given
     if model.follows:
-        given = ({"classes": pitch_classes(row[None] > 0)} for row in primer)
+        given = ({"classes": pitch_classes(row[None] > 0)} | more for row, more in zip(primer, given, strict=False))
     step, _ = stepper(model, trained.params, state, temperature)
-    for draws, more in zip(steps_of(model, seed), repeat({}) if given is None else given, strict=False):
+    for draws, more in zip(steps_of(model, seed), given, strict=False):
         keys, trace = step(keys, draws | more)
         if not all(np.isfinite(trace[name]).all() for name in ("cells.P", "decoder.p") if name in trace):
             raise MinigenError("the weights give probabilities that are not numbers: use another checkpoint", code=3)

@@ -1,8 +1,8 @@
 """Steering: what may sound, by a key, by a chord a bar, or around a melody that is given. Knows no network.
 
-The voices draw from their distributions restricted to the classes that may sound and the pause, renormalised. Where a
-melody strikes, its classes are played by the first voices, so that the later ones hear and harmonise them, and its keys
-sound in their own octaves.
+The voices draw among the classes that may sound, and pause as often as they would have. Where a melody strikes, its
+classes are played by the first voices, so that the later ones hear and harmonise them, and its keys sound in their own
+octaves.
 """
 
 import re

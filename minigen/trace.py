@@ -77,11 +77,16 @@ def struck(row, keys: int = 88) -> str:
     return " ".join(names) or "nothing"
 
 
+def outcomes_of(config: dict) -> list[str]:
+    """What a voice can play, by name: 12 classes or 88 keys, and the pause."""
+    return [*(NAMES if config["keys"] == 12 else map(key_name, range(88))), "pause"]
+
+
 def in_words(trace: dict, n: int) -> list[str]:
     """Everything behind new step n, line by line."""
     T, config = len(trace["keys"]), trace["header"]["config"]
-    K, bar, at = config["keys"], config["steps_a_bar"], len(trace["roll"]) - T + n  # the row of the step in the piece
-    outcomes = [NAMES[k] if K == 12 else key_name(k) for k in range(K)] + ["pause"]
+    bar, at = config["steps_a_bar"], len(trace["roll"]) - T + n  # the row of the step in the piece
+    outcomes = outcomes_of(config)
 
     def heard(lag):
         return struck(trace["roll"][at - lag] if at >= lag else [])

@@ -36,10 +36,17 @@ def allow_truth(x):
     return join(x > 0, xp.ones((*x.shape[:-1], 1), bool))
 
 
-def allowed_to(v: int, heard, allowed):
-    """What voice v may draw: `allowed` (..., K+1) bool or None is for every voice the same; as a function of v and of
-    what it heard it is asked."""
-    return allowed(v, heard) if callable(allowed) else allowed
+def leave_the_pause(z, allowed):
+    """Logits (..., K+1) whose draw, restricted to `allowed`, leaves the pause the chance that it had: what is taken
+    from the keys that are not allowed goes to the others in proportion."""
+    xp = array_module(z)
+    keys, some = z[..., :-1], xp.where(allowed[..., :-1], z[..., :-1], -xp.inf)
+    top, top_some = keys.max(axis=-1, keepdims=True), some.max(axis=-1, keepdims=True)
+    there = xp.isfinite(top_some)
+    top_some = xp.where(there, top_some, 0)
+    total, rest = (xp.exp(a - b).sum(axis=-1, keepdims=True) for a, b in ((keys, top), (some, top_some)))
+    shift = xp.where(there, top + xp.log(total) - top_some - xp.log(xp.where(there, rest, 1)), 0)
+    return join(keys + shift, z[..., -1:])
 
 
 def voices_shapes(V: int, K: int, features: int, H: int) -> dict[str, tuple]:
@@ -55,7 +62,8 @@ def voices_forward(params, features, V: int, state, draws, allowed=None, tempera
     """features (T, B, F), draws {"voices": uniforms (T, B, V)} or {"notes": outcomes (T, B, V)}, allowed (T, B, K+1)
     or a function of (v, heard) that gives it -> (p (V, T, B, K+1), notes (V, T, B), state), cache.
 
-    `notes` in `draws` are played as they are: for gradient checks, parity tests, likelihoods.
+    `notes` in `draws` are played as they are: for gradient checks, parity tests, likelihoods. `allowed` (T, B, V, K+1)
+    in `draws` steers: keys that are not allowed are not drawn, and the pause keeps its chance.
     """
     xp = array_module(features)
     T, B, F = features.shape
@@ -72,8 +80,14 @@ def voices_forward(params, features, V: int, state, draws, allowed=None, tempera
         z, linear = linear_forward(h, *params.layer(f"head{v + 1}"))
         z = z / temperature
         p[v], softmax = softmax_forward(z)
-        some = allowed_to(v, heard, allowed)
-        notes[v] = draws["notes"][:, :, v] if "notes" in draws else draw(z, draws["voices"][:, :, v], some)
+        if "notes" in draws:
+            notes[v] = draws["notes"][:, :, v]
+        elif "allowed" in draws:
+            some = draws["allowed"][:, :, v]
+            notes[v] = draw(leave_the_pause(z, some), draws["voices"][:, :, v], some)
+        else:
+            some = allowed(v, heard) if callable(allowed) else allowed
+            notes[v] = draw(z, draws["voices"][:, :, v], some)
         heard = xp.maximum(heard.real, one_hot(notes[v], K, features.real.dtype))
         caches.append((lstm, linear, softmax))
     return (p, notes, after), (F, caches)

@@ -3,23 +3,34 @@
 python scripts/sample.py                                        16 bars by samples/chorales.npz
 python scripts/sample.py runs/bach-final/best.npz --bars 64 --seed 7 --temperature 0.9
 python scripts/sample.py --primer my_song.mid --num-outputs 4   go on from the first bar of a song, four times
+python scripts/sample.py --key Am --chords "Am|Dm|E7"           in a key, a chord a bar
+python scripts/sample.py --inject melody.mid                    the voices harmonise a melody
+python scripts/sample.py --finetune reset --finetune-rate 1e-4  the network trains on what it is playing
+python scripts/sample.py --trace piece.npz                      every number behind every step, for scripts/plot.py
 python scripts/sample.py --info                                 what is in the checkpoint
 """
 
 import sys
 import time
+from itertools import islice
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 
-from minigen import checkpoint, metrics
+import numpy as np
+
+from minigen import checkpoint, metrics, steering
 from minigen.dataset import trim
 from minigen.errors import MinigenError, Parser, finite, run
+from minigen.finetune import MODES, Finetune, play_learning
 from minigen.kernels import use_kernels
+from minigen.ladder import LADDER
 from minigen.midi import Refused, read_midi, write_midi
 from minigen.plots import plot_roll
-from minigen.sample import generate
+from minigen.sample import play
+from minigen.steering import Steering, steer
+from minigen.trace import save_trace
 
 DEFAULT = Path(__file__).resolve().parents[1] / "samples" / "chorales.npz"
 
@@ -28,15 +39,88 @@ def arguments():
     parser = Parser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("checkpoint", nargs="?", type=Path, default=DEFAULT, help="default: samples/chorales.npz")
+    add("--info", action="store_true", help="print what is in the checkpoint, and stop")
+    add = parser.add_argument_group("the piece").add_argument
     add("--bars", type=finite(1, 10_000, int), default=16, help="bars of new music")
     add("--seed", type=finite(0, 2**62, int), default=0, help="another seed, another piece")
     add("--temperature", type=finite(0.01, 100), default=1.0, help="under 1 safer, over 1 wilder")
     add("--primer", type=Path, metavar="FILE.mid", help="go on from the first bar of this; without it, from silence")
     add("--num-outputs", type=finite(1, 10_000, int), default=1, help="pieces, of seeds SEED, SEED+1, ...")
+    add = parser.add_argument_group("steering (models on 12 classes)").add_argument
+    add("--key", help="the voices keep to this key: C, F#, Am, ...")
+    add("--chords", help='and to a chord a bar, again and again: "C|Am|F|G7"')
+    add("--inject", type=Path, metavar="FILE.mid", help="its notes sound as they are, and the voices harmonise them")
+    add = parser.add_argument_group("learning while playing").add_argument
+    add("--finetune", choices=["off", *MODES], default="off", help="train on what was played before every step")
+    add("--finetune-rate", type=finite(0, 1), default=Finetune.rate, help="Adam's rate (default: 1e-4)")
+    add("--finetune-iters", type=finite(1, 10**6, int), default=Finetune.iters, help="updates a step (default: 1)")
+    add("--finetune-window", type=finite(1, 10**6, int), default=Finetune.window, help="of so many steps (256)")
+    add = parser.add_argument_group("what is written").add_argument
     add("--bpm", type=finite(10, 1000), default=120, help="quarters a minute (default: 120)")
     add("--out", type=Path, default=Path("generated"), metavar="FOLDER", help="where to write")
-    add("--info", action="store_true", help="print what is in the checkpoint, and stop")
-    return parser.parse_args()
+    add("--trace", type=Path, metavar="FILE.npz", help="every number behind every step, for scripts/plot.py")
+    args = parser.parse_args()
+    if args.trace and args.num_outputs > 1:
+        raise MinigenError("--trace is of one piece: leave out --num-outputs")
+    return args
+
+
+def music_of(path: Path | None, bar: int, what: str):
+    """The roll of a MIDI file, silent bars at its start taken off; None for none."""
+    if path is None:
+        return None
+    try:
+        return trim(read_midi(path), bar)
+    except Refused as reason:
+        raise MinigenError(f"{path} cannot be a {what}, {reason}: name a MIDI file in 4/4") from reason
+
+
+def asked_for(args, model) -> Steering | None:
+    """What --key, --chords and --inject ask for."""
+    if not (args.key or args.chords or args.inject):
+        return None
+    c = model.config
+    if c.keys != 12 or model.follows or not c.voices:
+        able = ", ".join(name for name, rung in LADDER.items() if rung.config.keys == 12 and not rung.follows)
+        raise MinigenError(f"{model.name} plays {c.keys} keys and cannot be steered: use a model of {able}")
+    melody = music_of(args.inject, c.steps_a_bar, "melody")
+    return steer(args.bars * c.steps_a_bar, c.voices, args.key, args.chords, melody, c.steps_a_bar)
+
+
+def perform(args, trained, seed: int, primer, asked: Steering | None):
+    """Play one piece -> its new steps, their traces, and the error that ended it early or None."""
+    given = asked and steering.given(asked, trained.model.config.voices)
+    if args.finetune == "off":
+        steps = play(trained, seed, primer, args.temperature, given)
+    else:
+        tune = Finetune(args.finetune, args.finetune_rate, args.finetune_iters, args.finetune_window)
+        steps = play_learning(trained, tune, seed, primer, args.temperature, given)
+    rows, traces = [], []
+    try:
+        for keys, trace in islice(steps, args.bars * trained.model.config.steps_a_bar):
+            rows.append(keys)
+            traces.append(trace if args.trace else {"voices.p": trace.get("voices.p")})
+    except MinigenError as error:
+        if error.code != 3 or not rows:
+            raise
+        return np.array(rows), traces, error
+    return np.array(rows), traces, None
+
+
+def remarks(rows, traces, asked: Steering | None, bar: int) -> list[str]:
+    """How far the music did as it was told, and where it got stuck."""
+    lines = []
+    if asked:
+        shares = steering.satisfied(rows, asked, bar)
+        lines.append("steering: " + ", ".join(f"{words} {share:.0%}" for words, share in shares.items()))
+    entropy = None
+    if traces[0]["voices.p"] is not None:
+        p = np.array([trace["voices.p"][0] for trace in traces], np.float64)
+        entropy = -(p * np.log(p + 1e-30)).sum(axis=2).mean(axis=1)
+    found = metrics.stuck(rows, entropy)
+    if found:
+        lines.append("take care, the music is stuck: " + "; ".join(f"from step {step} {what}" for step, what in found))
+    return lines
 
 
 def info(trained: checkpoint.Trained) -> None:
@@ -52,36 +136,51 @@ def info(trained: checkpoint.Trained) -> None:
 
 def main():
     args = arguments()
-    use_kernels("reference", threads=1)  # one stream: every product is a vector times a matrix
     if args.checkpoint.is_dir():
         args.checkpoint /= "best.npz"  # a run folder
     trained = checkpoint.load(args.checkpoint)
     if args.info:
         info(trained)
-        return
-    bar, primer = trained.model.config.steps_a_bar, None
-    if args.primer:
-        try:
-            primer = trim(read_midi(args.primer), bar)
-        except Refused as reason:
-            raise MinigenError(f"{args.primer} cannot be a primer, {reason}: name a MIDI file in 4/4") from reason
-    heard = 0 if primer is None or trained.model.follows else min(len(primer), bar)
-    begins = "it plays the primer's classes" if trained.model.follows else "it starts from silence"
+        return 0
+    model = trained.model
+    bar, asked = model.config.steps_a_bar, asked_for(args, model)
+    primer = music_of(args.primer, bar, "primer")
+    if model.follows and primer is None:
+        raise MinigenError(f"{model.name} plays the classes of a primer: give one (--primer FILE.mid)")
+    if model.follows and args.finetune != "off":
+        raise MinigenError(f"{model.name} plays what it is given: leave out --finetune")
+    primer = None if primer is None else primer[: args.bars * bar if model.follows else bar]
+    head = np.zeros((0, 88), np.uint8) if primer is None or model.follows else (primer > 0).astype(np.uint8)
+    begins = f"the primer ends at step {len(head)} (bar {len(head) / bar:g})" if len(head) else "it starts from silence"
+    begins = "it plays the primer's classes" if model.follows else begins
+    use_kernels("auto", 1)  # one stream: nothing is worth a second thread
     label = args.checkpoint.stem
     if label in ("best", "last"):  # of a run
         label = f"{args.checkpoint.resolve().parent.name}-{label}"
     args.out.mkdir(parents=True, exist_ok=True)
     for seed in range(args.seed, args.seed + args.num_outputs):
         began = time.monotonic()
-        roll = generate(trained, args.bars, seed, primer, args.temperature)
+        rows, traces, error = perform(args, trained, seed, primer, asked)
         took = time.monotonic() - began
-        name = args.out / f"{label}-{trained.model.name}-seed{seed}"
-        title = f"{label}, {trained.model.name}, seed {seed}"
+        roll = np.concatenate([head, rows])
+        name = args.out / f"{label}-{model.name}-seed{seed}"
         write_midi(f"{name}.mid", roll, bpm=args.bpm, steps_a_bar=bar)
-        plot_roll(f"{name}.png", roll, heard, bar, title)
-        where = f"the primer ends at step {heard} (bar {heard / bar:g})" if heard else begins
-        print(f"wrote {name}.mid and {name}.png: {(len(roll) - heard) / bar:g} bars in {took:.1f} s, ", end="")
-        print(f"{metrics.notes_a_step([roll[heard:]]):.2f} notes a step; {where}")
+        plot_roll(f"{name}.png", roll, len(head), bar, f"{label}, {model.name}, seed {seed}")
+        print(f"wrote {name}.mid and {name}.png: {len(rows) / bar:g} bars in {took:.1f} s, ", end="")
+        print(f"{metrics.notes_a_step([rows]):.2f} notes a step; {begins}")
+        for line in remarks(rows, traces, asked, bar):
+            print(line)
+        if args.trace:
+            tune = (
+                None
+                if args.finetune == "off"
+                else Finetune(args.finetune, args.finetune_rate, args.finetune_iters, args.finetune_window)
+            )
+            save_trace(args.trace, trained, roll, traces, seed, args.temperature, tune)
+            print(f"wrote {args.trace}: python scripts/plot.py {args.trace} --step 0")
+        if error:
+            raise error
+    return 0
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from minigen.metrics import (
     longest_stuck,
     looped,
     notes_a_step,
+    stuck,
     too_large,
 )
 
@@ -110,3 +111,19 @@ def test_likeness_beyond_a_bar():
     half[40:60] = np.roll(half[40:60], 1, axis=1)
     assert likeness(half) == 20 / (80 - 40)
     assert likeness(rng.permutation(np.eye(4, 88, dtype=np.uint8)[rng.integers(0, 4, 256)])) < 0.15  # by chance 1 in 4
+
+
+def test_where_music_is_stuck():
+    rng = np.random.default_rng(0)
+    lively = np.eye(88, dtype=np.uint8)[rng.permutation(88)]
+    assert stuck(lively) == stuck(lively[:0]) == []
+    silent = np.concatenate([lively[:20], np.zeros((70, 88), np.uint8), lively[20:40]])
+    assert stuck(silent) == [(20, "silence for 70 steps")]
+    chord = np.concatenate([lively[:20], np.tile(lively[50:51], (80, 1))])
+    assert stuck(chord) == [(20, "one chord for 79 steps")]
+    assert stuck(chord[:60]) == []
+    loop = np.concatenate([lively[:20], np.tile(lively[60:63], (30, 1))])
+    assert stuck(loop) == [(20, "a loop of 3 steps for 90")]
+    falling = np.concatenate([np.full(100, 2.0), np.full(100, 0.1)])
+    assert stuck(np.concatenate([lively, lively[::-1]])[:170], falling[:170])[0][1] == "the voices are all but certain"
+    assert stuck(lively, falling[:88]) == []

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -203,6 +204,45 @@ def test_other_rungs_train_and_go_on(name, music, tmp_path):
     assert checkpoint.load(tmp_path / "run" / "last.npz").model.config.hidden == 20
 
 
+def test_steered_traced_and_looked_at(fresh, tmp_path):
+    song, place = sorted(SONGS.glob("*.mid"))[0], ["--out", tmp_path]
+    done = script(
+        "sample", fresh, *place, "--key", "Am", "--chords", "Am|Dm|E7", "--bars", 3, "--trace", tmp_path / "t.npz"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "steering: steps within the key or chord 100%" in done.stdout
+    done = script("plot", tmp_path / "t.npz", "--step", 7)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("step 7 (bar 1, 16th 8)") and (tmp_path / "t-step7.png").exists()
+    assert "48 new steps" in script("plot", tmp_path / "t.npz", "--step", 48).stderr
+    done = script("sample", fresh, *place, "--inject", song, "--bars", 40)
+    assert "notes of the melody that sound 100%" in done.stdout, done.stderr
+
+
+def test_pieces_made_together_are_the_pieces_made_one_by_one(fresh, tmp_path):
+    assert script("sample", fresh, "--bars", 2, "--num-outputs", 3, "--out", tmp_path / "all").returncode == 0
+    for seed in range(3):
+        assert script("sample", fresh, "--bars", 2, "--seed", seed, "--out", tmp_path / "one").returncode == 0
+    names = sorted(path.name for path in (tmp_path / "all").glob("*.mid"))
+    assert len(names) == 3
+    for name in names:
+        assert (tmp_path / "all" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
+
+
+def test_learning_while_playing(fresh, tmp_path):
+    """At rate 0 the same bytes as without it, another piece at a rate, and exit 3 with the music so far when it blows
+    up; the checkpoint is never written to."""
+    before, place = fresh.read_bytes(), [fresh, "--bars", 1, "--primer", sorted(SONGS.glob("*.mid"))[0]]
+    ways = {"off": [], "rest": ["--finetune-rate", 0], "learn": ["--finetune-rate", 0.01, "--finetune-iters", 2]}
+    made = {}
+    for way, more in ways.items():
+        mode = ["--finetune", "off" if way == "off" else "reset", "--finetune-window", 16]
+        done = script("sample", *place, *mode, *more, "--out", tmp_path / way)
+        assert done.returncode == 0, done.stderr
+        made[way] = next((tmp_path / way).glob("*.mid")).read_bytes()
+    assert made["off"] == made["rest"] != made["learn"] and fresh.read_bytes() == before
+
+
 @pytest.mark.slow
 def test_the_ladder_is_measured_once_and_written_between_markers(tmp_path):
     """Three rungs, briefly: what was measured is kept, and the table names every rung, its columns and its error."""
@@ -241,6 +281,23 @@ BAD = {
     "a primer that is none": ("sample", ["fresh.npz", "--primer", "fresh.npz"], "fresh.npz"),
     "no bars": ("sample", ["fresh.npz", "--bars", "0"], "--bars"),
     "a temperature of 0": ("sample", ["fresh.npz", "--temperature", "0"], "--temperature"),
+    "an unknown key": ("sample", ["fresh.npz", "--key", "H"], "'H'"),
+    "an unknown chord": ("sample", ["fresh.npz", "--chords", "C|Xm"], "'Xm'"),
+    "an 88-key model steered": ("sample", ["simple.npz", "--key", "C"], "feedback, final, pause-loss"),
+    "a decoder steered": ("sample", ["decoder.npz", "--key", "C"], "cannot be steered"),
+    "a melody longer than the piece": ("sample", ["fresh.npz", "--inject", "song.mid", "--bars", "2"], "--bars"),
+    "a melody that is none": ("sample", ["fresh.npz", "--inject", "empty.mid"], "no note"),
+    "a primer with no notes": ("sample", ["fresh.npz", "--primer", "empty.mid"], "no note"),
+    "a finetuning rate of NaN": (
+        "sample",
+        ["fresh.npz", "--finetune", "reset", "--finetune-rate", "nan"],
+        "--finetune-rate",
+    ),
+    "a way to finetune that is none": ("sample", ["fresh.npz", "--finetune", "hard"], "--finetune"),
+    "a window of 0": ("sample", ["fresh.npz", "--finetune", "reset", "--finetune-window", "0"], "--finetune-window"),
+    "a decoder that learns": ("sample", ["decoder.npz", "--primer", "song.mid", "--finetune", "reset"], "--finetune"),
+    "a trace of two pieces": ("sample", ["fresh.npz", "--trace", "a.npz", "--num-outputs", "2"], "--num-outputs"),
+    "no trace": ("plot", ["fresh.npz"], "not a trace"),
     "a setting that is none": ("train", ["one", "--set", "wings=2"], "NAME=VALUE"),
     "a setting of the wrong kind": ("train", ["one", "--set", "delays=4,x"], "delays=4,x"),
     "settings over a checkpoint's": ("train", ["two", "--init", "fresh.npz", "--set", "hidden=5"], "--set"),
@@ -270,6 +327,10 @@ def desk(tmp_path_factory, fresh):
     shutil.copy(fresh, desk / "fresh.npz")
     decoder = LADDER["decoder"]()
     checkpoint.save(desk / "decoder.npz", decoder, decoder.init(0))
+    simple = LADDER["simple"](replace(LADDER["simple"].config, hidden=5))
+    checkpoint.save(desk / "simple.npz", simple, simple.init(0))
+    shutil.copy(sorted(SONGS.glob("*.mid"))[0], desk / "song.mid")
+    minigen.write_midi(desk / "empty.mid", np.zeros((16, 88), np.uint8))
     (desk / "short.npz").write_bytes(fresh.read_bytes()[:1000])
     SongSet([np.ones((16, 88), np.uint8)], ["a"]).save(desk / "songs.npz")
     return desk

@@ -12,6 +12,7 @@ from minigen.ladder import LADDER
 from minigen.ops import pitch_classes
 from minigen.sample import play
 from minigen.steering import CHORDS, SCALES, classes_of, given, satisfied, steer
+from minigen.voices import draw, leave_the_pause
 
 NAMES = ["A", "Bb", "B", "C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab"]
 
@@ -59,6 +60,20 @@ def test_what_a_step_is_given():
     assert [named(row[:12]) for row in steps[2]["allowed"][0]] == [["C"], ["E"], ["C", "E", "G"]]
     assert steps[2]["allowed"][0, :, 12].tolist() == [False, False, True]
     assert named(steps[16]["allowed"][0, 0, :12]) == ["A", "C", "E"]
+
+
+def test_the_pause_keeps_its_chance():
+    """Exactly, also where all that may sound is unlikely; a voice that may not pause plays."""
+    z = np.array([0.5, -1.0, 2.0, -60.0, 0.3])
+    p = np.exp(z) / np.exp(z).sum()
+    for some in ([0, 1], [3], [0, 1, 2, 3], []):
+        allowed = np.isin(np.arange(5), [*some, 4])
+        chances = np.exp(leave_the_pause(z, allowed)) * allowed
+        chances /= chances.sum()
+        assert chances[4] == pytest.approx(p[4] if some else 1)
+        assert chances[some] == pytest.approx((1 - p[4]) * np.exp(z[some]) / np.exp(z[some]).sum())
+    must = np.arange(5) == 3
+    assert draw(leave_the_pause(z, must), np.array(0.99), must) == 3
 
 
 @pytest.mark.parametrize("name", ["feedback", "final", "pause-loss", "history"])

@@ -61,16 +61,35 @@ def _softmax(z, p):
 
 
 @compiled
-def _draw(z, u, allowed):
-    """One outcome of softmax(z), restricted to `allowed`."""
-    top = z.dtype.type(-np.inf)
+def _log_sum(z, allowed):
+    """log sum exp(z) over what is allowed; -inf where nothing is."""
+    top, total = z.dtype.type(-np.inf), z.dtype.type(0)
     for k in range(len(z)):
         if allowed[k]:
             top = max(top, z[k])
-    cdf, total = np.empty(len(z), z.dtype), z.dtype.type(0)
     for k in range(len(z)):
         if allowed[k]:
             total += math.exp(z[k] - top)
+    return top + math.log(total) if total > 0 else top
+
+
+@compiled
+def _draw(z, u, allowed):
+    """One outcome of softmax(z), restricted to `allowed`, the pause keeping its chance."""
+    K = len(z) - 1
+    shift = z.dtype.type(0)
+    if not allowed.all():
+        some = _log_sum(z[:K], allowed[:K])
+        if some > -np.inf:
+            shift = _log_sum(z[:K], np.ones(K, np.bool_)) - some
+    top = z[K] if allowed[K] else z.dtype.type(-np.inf)
+    for k in range(K):
+        if allowed[k]:
+            top = max(top, z[k] + shift)
+    cdf, total = np.empty(len(z), z.dtype), z.dtype.type(0)
+    for k in range(len(z)):
+        if allowed[k]:
+            total += math.exp((z[k] + shift if k < K else z[k]) - top)
         cdf[k] = total
     outcome = 0
     for k in range(len(z)):

@@ -59,7 +59,7 @@ class Feedback(Rung):
             p[v, times], softmax = softmax_forward(logits[v, times])
             caches.append((lstm, linear, softmax, 1 - union[times]))
             union[times] += (1 - union[times]) * p[v, times]
-        return (p, draw_at_once(logits, draws, allowed), {}, after), (p, caches)
+        return (p, draw_at_once(logits, draws), {}, after), (p, caches)
 
     def backward(self, dp, cache):
         p, caches = cache

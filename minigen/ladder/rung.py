@@ -186,8 +186,8 @@ class Rung:
         """Hear x (B, 88), the step just played, and play the next one -> keys (B, 88) of 0/1, trace, state.
 
         draws: uniforms, as `draw_sizes` names them, (B, n) each, or {"notes": (B, V), "keys": (B, 88)} to play what is
-        given. On 12 classes also {"allowed": (B, V, 13) bool}, what each voice may draw, and {"inject": (B, 88)}, keys
-        that sound whatever the octave decoder says of their classes.
+        given. On 12 classes also {"allowed": (B, V, 13) bool}, what each voice may draw, the pause keeping its chance,
+        and {"inject": (B, 88)}, keys that sound whatever the octave decoder says of their classes.
         `temperature` divides the logits of what is drawn, voices and keys.
         """
         c, xp = self.config, array_module(params.flat)
@@ -196,8 +196,7 @@ class Rung:
         draws = {name: u[None] for name, u in draws.items()}
 
         music = self.music(past, params.dtype)
-        allowed = (lambda v, heard: draws["allowed"][:, :, v]) if "allowed" in draws else None
-        (p, played, seen, after), _ = self.forward(params, music, bits, state, draws, allowed, temperature)
+        (p, played, seen, after), _ = self.forward(params, music, bits, state, draws, None, temperature)
         (P, trace), _ = self.union(p, played)
         trace |= seen | {"cells.P": P}
         if c.voices and played is not None:

@@ -1,0 +1,34 @@
+"""Look at one step of a piece that scripts/sample.py --trace saved: every number behind it, in words and as a picture.
+
+python scripts/sample.py --trace piece.npz
+python scripts/plot.py piece.npz --step 37          writes piece-step37.png beside it
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from minigen.errors import MinigenError, Parser, finite, run
+from minigen.plots import plot_step
+from minigen.trace import in_words, load_trace, outcomes_of
+
+
+def main():
+    parser = Parser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("trace", type=Path, metavar="FILE.npz", help="what scripts/sample.py --trace wrote")
+    add("--step", type=finite(0, 10**9, int), default=0, help="which new step of the piece, from 0")
+    add("--out", type=Path, metavar="FILE.png", help="default: beside the trace")
+    args = parser.parse_args()
+    trace = load_trace(args.trace)
+    if args.step >= len(trace["keys"]):
+        raise MinigenError(f"the piece has {len(trace['keys'])} new steps: ask for a --step from 0 on, less than that")
+    path = args.out or args.trace.with_name(f"{args.trace.stem}-step{args.step}.png")
+    plot_step(path, trace, args.step, outcomes_of(trace["header"]["config"]))
+    print("\n".join(in_words(trace, args.step)))
+    print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    run(main)
