@@ -1,0 +1,91 @@
+"""True meta-learning: starting weights that know they will be finetuned. What the diary only wished for (13/12), since
+it "needs the Hessian".
+
+The weights w are trained so that after k plain gradient steps on what a piece has played, its next steps are predicted
+well (MAML, Finn et al. 2017):
+
+    w_0 = w,   w_{j+1} = w_j - rate dL_past(w_j),   minimise L_next(w_k)
+    dL_next/dw = (I - rate H(w_0)) ... (I - rate H(w_{k-1})) dL_next(w_k)
+
+H v, the Hessian of L_past times a vector, is exact to rounding by complex step: H v = Im dL_past(w + i e v) / e, one
+run of the reference code on complex numbers. The notes that the voices drew are held fixed. Leaving H out gives the
+first-order form. The stop-gradient trick is refused: its field is the gradient of no loss, and has no Hessian.
+"""
+
+import numpy as np
+
+from minigen.errors import MinigenError
+
+AHEAD = 64  # predicted steps of a fragment that are "next"; all before them are "past"
+TINY = 1e-20
+
+
+def through(flat, inner, outer, rate: float, steps: int, exact: bool = True):
+    """Descend from `flat` by so many inner steps and differentiate the outer loss through them.
+
+    inner(flat, j) -> the gradient of step j, for real and complex vectors; outer(flat) -> loss, gradient
+    -> loss, the gradient by the starting vector, the last vector.
+    """
+    weights = [flat]
+    for j in range(steps):
+        weights.append(weights[j] - rate * inner(weights[j], j))
+    loss, dw = outer(weights[-1])
+    if exact:
+        for j in reversed(range(steps)):
+            # in the forward pass this was: weights[j + 1] = weights[j] - rate * inner(weights[j], j)
+            dw = dw - rate * inner(weights[j] + 1j * TINY * dw, j).imag / TINY
+    return loss, dw, weights[-1]
+
+
+def parts_of(batch: dict) -> tuple[dict, dict]:
+    """A batch as its past, and as the whole of which only the last AHEAD predictions count."""
+    T = len(batch["mask"])
+    P, cut = len(batch["roll"]) - T, T - AHEAD
+    past = {"roll": batch["roll"][: P + cut], "start": batch["start"], "mask": batch["mask"][:cut]}
+    ahead = batch["mask"] & (np.arange(T) >= cut)[:, None]
+    return past, batch | {"mask": ahead}
+
+
+def meta_loss(model, params, batch: dict, draws, rate: float, steps: int, exact: bool = True, notes=None):
+    """The loss of the last AHEAD steps of each row after `steps` inner steps on the row's past, mean over the rows that
+    have both, and its gradient by the starting weights -> loss, gradients, the notes of every run.
+
+    draws(j, T) -> what `model.loss` takes for one row of T steps at run j: run `steps` is the last, of the whole row.
+    notes: of an earlier call, to be played again (for checks by finite differences).
+    Raises MinigenError for the stop-gradient form.
+    """
+    if model.config.loss == "stop-gradient":
+        raise MinigenError(
+            f"{model.name} learns with the stop-gradient trick, which is the gradient of no loss: use --model "
+            "pause-loss, or --set loss=plain"
+        )
+    total, count, grads, played = 0.0, 0, np.zeros_like(params.flat), {}
+    for b in range(batch["mask"].shape[1]):
+        row = {
+            "roll": batch["roll"][:, b : b + 1],
+            "start": batch["start"][b : b + 1],
+            "mask": batch["mask"][:, b : b + 1],
+        }
+        past, ahead = parts_of(row)
+        if not (past["mask"].any() and ahead["mask"].any()):
+            continue
+
+        def run(flat, j, part, b=b):
+            known = (notes or played).get((b, j))
+            given = draws(b, j, len(part["mask"])) if known is None else known
+            loss, found, trace, _ = model.loss(params.with_flat(flat), part, given)
+            if model.hears and known is None:
+                played[b, j] = {"notes": trace["voices.notes"]}
+            return loss, found.flat
+
+        loss, dw, _ = through(
+            params.flat,
+            lambda flat, j, past=past, run=run: run(flat, j, past)[1],
+            lambda flat, ahead=ahead, run=run: run(flat, steps, ahead),
+            rate,
+            steps,
+            exact,
+        )
+        total, count, grads = total + float(loss), count + 1, grads + dw
+    count = max(count, 1)
+    return total / count, params.with_flat(grads / count), notes or played

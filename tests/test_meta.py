@@ -1,0 +1,90 @@
+"""Learning to be finetuned: the gradient through the inner steps, exactly."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from minigen import meta
+from minigen.errors import MinigenError
+from minigen.gradcheck import relative_error, slope, toy_batch
+from minigen.ladder import LADDER
+from minigen.meta import meta_loss, through
+
+
+def test_a_toy_where_exact_and_first_order_differ_in_sign():
+    """L_past = 2 a b, L_next = (a - 1)^2 / 2 + b. By hand: (a', b') = (a - 2 r b, b - 2 r a), so that
+    dL/da = (a' - 1) - 2 r and dL/db = -2 r (a' - 1) + 1; without the Hessian (a' - 1) and 1."""
+    r, w = 1.0, np.array([1.5, 0.0])
+
+    def inner(w, j):
+        return 2 * w[::-1]
+
+    def outer(w):
+        return (w[0] - 1) ** 2 / 2 + w[1], np.array([w[0] - 1, 1.0])
+
+    loss, exact, last = through(w, inner, outer, r, 1)
+    _, first, _ = through(w, inner, outer, r, 1, exact=False)
+    assert last.tolist() == [1.5, -3.0] and loss == 0.125 - 3
+    assert exact == pytest.approx([0.5 - 2, 1 - 2 * 0.5]) and first == pytest.approx([0.5, 1])
+    assert exact[0] < 0 < first[0]
+    down = [through(w - 0.01 * d, inner, outer, r, 1)[0] - loss for d in (exact, first)]
+    assert down[0] < 0 < down[1]  # the first-order step makes it worse
+
+
+def small(name, **fields):
+    config = LADDER[name].config
+    voices = min(config.voice_hidden, 5)
+    return LADDER[name](replace(config, hidden=7, voice_hidden=voices, decoder_hidden=6, lags=(1, 4), **fields))
+
+
+MODELS = [small("pause-loss"), small("simple"), small("upgraded"), small("conditional", loss="plain")]
+
+
+RATE = 5.0  # high, so that the Hessian has a say: losses are means over many cells
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+def test_the_gradient_through_the_inner_steps(model, steps, monkeypatch):
+    """Against finite differences of the whole objective in float64, the notes held; the first-order form is not it."""
+    monkeypatch.setattr(meta, "AHEAD", 6)
+    rng = np.random.default_rng(0)
+    params = model.init(1, np.float64)
+    params = params.with_flat(params.flat + 0.1 * rng.normal(size=params.flat.shape))
+    batch = toy_batch(model, 16, 2, density=0.1)
+
+    def draws(b, j, T):
+        return model.draws(0, "meta", j, [b], T)
+
+    loss, grads, notes = meta_loss(model, params, batch, draws, RATE, steps)
+    again, _, _ = meta_loss(model, params, batch, draws, RATE, steps, notes=notes)
+    assert again == loss
+    _, first, _ = meta_loss(model, params, batch, draws, RATE, steps, exact=False, notes=notes)
+    direction = rng.normal(size=params.flat.shape)
+
+    def objective(flat):
+        return meta_loss(model, params.with_flat(flat), batch, draws, RATE, steps, exact=False, notes=notes)[0]
+
+    measured = slope(objective, params.flat, direction)
+    assert relative_error(measured, grads.flat @ direction) < 1e-5
+    assert relative_error(measured, first.flat @ direction) > 1e-3
+
+
+def test_rows_without_a_past_or_a_future_do_not_count(monkeypatch):
+    monkeypatch.setattr(meta, "AHEAD", 6)
+    model = small("simple")
+    params, batch = model.init(0, np.float64), toy_batch(model, 16, 3)
+    batch["mask"][...] = True
+    batch["mask"][8:, 1] = False  # nothing ahead
+    whole, grads, _ = meta_loss(model, params, batch, lambda b, j, T: {}, 0.1, 1)
+    some = {name: array[:, [0, 2]] if array.ndim > 1 else array[[0, 2]] for name, array in batch.items()}
+    part, others, _ = meta_loss(model, params, some, lambda b, j, T: {}, 0.1, 1)
+    assert whole == pytest.approx(part, rel=1e-12)
+    np.testing.assert_allclose(grads.flat, others.flat, rtol=1e-12, atol=1e-15)
+
+
+def test_the_trick_has_no_hessian():
+    model = LADDER["final"]()
+    with pytest.raises(MinigenError, match="pause-loss"):
+        meta_loss(model, model.init(0), toy_batch(model, 80, 1), None, 0.1, 1)
