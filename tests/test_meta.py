@@ -68,7 +68,7 @@ def test_the_gradient_through_the_inner_steps(model, steps, monkeypatch):
 
     measured = slope(objective, params.flat, direction)
     assert relative_error(measured, grads.flat @ direction) < 1e-5
-    assert relative_error(measured, first.flat @ direction) > 1e-3
+    assert relative_error(measured, first.flat @ direction) > 1e-4
 
 
 def test_rows_without_a_past_or_a_future_do_not_count(monkeypatch):
