@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from minigen.errors import MinigenError
+
 
 def write_atomically(path, write) -> None:
     """`write(file)` into a file beside `path`, then put it in its place: a reader sees the old or the new, whole."""
@@ -17,3 +19,13 @@ def write_atomically(path, write) -> None:
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def write_between(path: Path, name: str, lines: list[str]) -> None:
+    """Put lines between a text file's markers `<!-- name: begin -->` and `<!-- name: end -->`, which stay."""
+    before, begin, rest = path.read_text(encoding="utf-8").partition(f"<!-- {name}: begin -->\n")
+    _, end, after = rest.partition(f"<!-- {name}: end -->")
+    if not (begin and end):
+        raise MinigenError(f"{path} has no place for its {name}: put <!-- {name}: begin --> and end back")
+    whole = before + begin + "\n".join(lines) + "\n" + end + after
+    write_atomically(path, lambda file: file.write(whole.encode()))

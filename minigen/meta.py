@@ -12,12 +12,22 @@ run of the reference code on complex numbers. The notes that the voices drew are
 first-order form. The stop-gradient trick is refused: its field is the gradient of no loss, and has no Hessian.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from minigen.errors import MinigenError
 
 AHEAD = 64  # predicted steps of a fragment that are "next"; all before them are "past"
 TINY = 1e-20
+
+
+class Meta(NamedTuple):
+    """How to look ahead: through so many inner steps at this rate, with the Hessian or without."""
+
+    steps: int
+    rate: float
+    exact: bool = True
 
 
 def through(flat, inner, outer, rate: float, steps: int, exact: bool = True):
@@ -46,11 +56,16 @@ def parts_of(batch: dict) -> tuple[dict, dict]:
     return past, batch | {"mask": ahead}
 
 
-def meta_loss(model, params, batch: dict, draws, rate: float, steps: int, exact: bool = True, notes=None):
-    """The loss of the last AHEAD steps of each row after `steps` inner steps on the row's past, mean over the rows that
-    have both, and its gradient by the starting weights -> loss, gradients, the notes of every run.
+def meta_draws(model, seed: int, purpose: str, step: int, rows):
+    """draws(b, j, T): what the voices of row b of a batch draw with in run j, a pure function."""
+    return lambda b, j, T: model.draws(seed, f"{purpose} {j}", step, [rows[b]], T)
 
-    draws(j, T) -> what `model.loss` takes for one row of T steps at run j: run `steps` is the last, of the whole row.
+
+def meta_loss(model, params, batch: dict, draws, meta: Meta, notes=None):
+    """The loss of the last AHEAD steps of each row after the inner steps on the row's past, mean over the rows that
+    have both, and its gradient by the starting weights -> loss, gradients, trace (its parts), notes.
+
+    draws(b, j, T) -> what `model.loss` takes for row b, T steps, in run j; run meta.steps is the last, over all T.
     notes: of an earlier call, to be played again (for checks by finite differences).
     Raises MinigenError for the stop-gradient form.
     """
@@ -59,14 +74,10 @@ def meta_loss(model, params, batch: dict, draws, rate: float, steps: int, exact:
             f"{model.name} learns with the stop-gradient trick, which is the gradient of no loss: use --model "
             "pause-loss, or --set loss=plain"
         )
-    total, count, grads, played = 0.0, 0, np.zeros_like(params.flat), {}
+    total, count, grads, played, said = 0.0, 0, np.zeros_like(params.flat), {}, {}
     for b in range(batch["mask"].shape[1]):
-        row = {
-            "roll": batch["roll"][:, b : b + 1],
-            "start": batch["start"][b : b + 1],
-            "mask": batch["mask"][:, b : b + 1],
-        }
-        past, ahead = parts_of(row)
+        row = {"roll": batch["roll"][:, b : b + 1], "start": batch["start"][b : b + 1]}
+        past, ahead = parts_of(row | {"mask": batch["mask"][:, b : b + 1]})
         if not (past["mask"].any() and ahead["mask"].any()):
             continue
 
@@ -76,16 +87,21 @@ def meta_loss(model, params, batch: dict, draws, rate: float, steps: int, exact:
             loss, found, trace, _ = model.loss(params.with_flat(flat), part, given)
             if model.hears and known is None:
                 played[b, j] = {"notes": trace["voices.notes"]}
+            if j == meta.steps:
+                for name in ("loss.cells", "loss.decoder"):
+                    if name in trace:
+                        said[name] = said.get(name, 0.0) + float(trace[name])
             return loss, found.flat
 
-        loss, dw, _ = through(
-            params.flat,
-            lambda flat, j, past=past, run=run: run(flat, j, past)[1],
-            lambda flat, ahead=ahead, run=run: run(flat, steps, ahead),
-            rate,
-            steps,
-            exact,
-        )
+        def inner(flat, j, run=run, past=past):
+            return run(flat, j, past)[1]
+
+        def outer(flat, run=run, ahead=ahead):
+            return run(flat, meta.steps, ahead)
+
+        loss, dw, _ = through(params.flat, inner, outer, meta.rate, meta.steps, meta.exact)
         total, count, grads = total + float(loss), count + 1, grads + dw
-    count = max(count, 1)
-    return total / count, params.with_flat(grads / count), notes or played
+    if not count:
+        raise MinigenError(f"no fragment is longer than the {AHEAD} steps that --meta looks ahead: use longer songs")
+    trace = {name: value / count for name, value in said.items()}
+    return total / count, params.with_flat((grads / count).astype(params.dtype)), trace, notes or played

@@ -9,6 +9,7 @@ from minigen.adam import Moments, adam
 from minigen.backend import array_module
 from minigen.dataset import Dataset, whole_songs
 from minigen.errors import MinigenError
+from minigen.meta import Meta, meta_draws, meta_loss
 from minigen.params import Params
 
 FALL, LOWEST = 0.3, 1e-5
@@ -39,15 +40,20 @@ def on_device(xp, batch: dict) -> dict:
     return batch if xp is np else {name: xp.asarray(array) for name, array in batch.items()}
 
 
-def update(model, run: Run, dataset: Dataset, seed: int, rows) -> dict:
-    """One step of training on fragments `rows` of batch number run.step -> losses in nats.
+def update(model, run: Run, dataset: Dataset, seed: int, rows, meta: Meta | None = None) -> dict:
+    """One step of training on fragments `rows` of batch number run.step -> losses in nats; with `meta` the losses after
+    its inner steps, and the gradient through them.
 
     Raises MinigenError (code 3) where the loss is not a number.
     """
     xp = array_module(run.params.flat)
     batch = dataset.batch(seed, "batch", run.step, rows)
-    draws = model.draws(seed, "training", run.step, rows, len(batch["mask"]))
-    loss, grads, trace, _ = model.loss(run.params, on_device(xp, batch), on_device(xp, draws))
+    if meta is None:
+        draws = model.draws(seed, "training", run.step, rows, len(batch["mask"]))
+        loss, grads, trace, _ = model.loss(run.params, on_device(xp, batch), on_device(xp, draws))
+    else:
+        draws = meta_draws(model, seed, "meta", run.step, rows)
+        loss, grads, trace, _ = meta_loss(model, run.params, batch, draws, meta)
     if not (np.isfinite(float(loss)) and bool(xp.isfinite(grads.flat).all())):
         raise MinigenError(
             f"the loss or its gradient is not a number at step {run.step}: train again, or go on from an earlier "
@@ -68,8 +74,16 @@ def parts_of(loss, trace: dict) -> dict[str, float]:
     return {"loss": float(loss), **named}
 
 
-def validate(model, params: Params, songs: list, seed: int) -> dict:
-    """Losses over whole songs, every step counted once, with the same uniforms each time -> nats a cell."""
+def validate(model, params: Params, songs: list, seed: int, meta: Meta | None = None) -> dict:
+    """Losses over whole songs, every step counted once, with the same uniforms each time -> nats a cell.
+
+    With `meta`, of the first fragment of each song, after its inner steps.
+    """
+    if meta is not None:
+        _, batch = next(iter(whole_songs(songs, model.config.past, model.config.fragment)))
+        draws = meta_draws(model, seed, "meta validation", 0, range(batch["mask"].shape[1]))
+        loss, _, trace, _ = meta_loss(model, params, batch, draws, meta._replace(exact=False))
+        return parts_of(loss, trace)
     xp = array_module(params.flat)
     sums, total, state = {}, 0, None
     for block, (first, batch) in enumerate(whole_songs(songs, model.config.past, model.config.fragment)):

@@ -10,8 +10,8 @@
     python scripts/diary.py copy         the reader's own tasks: also rolled, distance
 
 Each trains on the chorales (latency and the tasks on patterns and random bits) with 3 seeds, in under 15 minutes on two
-cores. It prints its figures, writes them and a picture into samples/diary/, and ends in one sentence: holds, does not
-hold here, or is not decided.
+cores. It prints its figures, writes them and a picture into generated/ (with --write into samples/diary/, and its
+sentence into README.md), and ends in one sentence: the claim holds, does not hold here, or is not decided.
 """
 
 import sys
@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 from minigen.errors import MinigenError, Parser, finite, run
-from minigen.files import write_atomically
+from minigen.files import write_atomically, write_between
 from minigen.kernels import cores, use_kernels
 
 CLAIMS = {
@@ -62,14 +62,26 @@ def report(claim: str, found: list[dict], minutes: float, folder: Path) -> None:
     print("\n".join(["", *lines, "", verdict, f"wrote {folder / claim}.md and .png ({took})"]))
 
 
+def verdicts(folder: Path) -> list[str]:
+    """A table of the sentences that the reports in a folder end in."""
+    lines = ["| claim | what the figures say |", "| --- | --- |"]
+    for claim in CLAIMS:
+        if (path := folder / f"{claim}.md").exists():
+            sentence = path.read_text(encoding="utf-8").rpartition("\n**")[2].partition("**")[0]
+            lines.append(f"| [{claim}]({path.relative_to(ROOT).as_posix()}) | {sentence} |")
+    return lines
+
+
 def main():
     parser = Parser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("claim", choices=CLAIMS)
     add("--seeds", type=finite(1, 100, int), default=3)
     add("--minutes", type=finite(0.01, 1000), help="of one core, for every model and seed (default: the claim's own)")
-    add("--out", type=Path, default=Path("samples") / "diary", metavar="FOLDER")
+    add("--out", type=Path, default=Path("generated"), metavar="FOLDER")
+    add("--write", action="store_true", help="into samples/diary, and its sentence into README.md")
     args = parser.parse_args()
+    args.out = ROOT / "samples" / "diary" if args.write else args.out
     module = import_module(f"claims.{CLAIMS[args.claim]}")
     if args.minutes and not module.MINUTES:
         raise MinigenError(f"{args.claim} trains for a number of steps of its own: leave out --minutes")
@@ -83,6 +95,8 @@ def main():
         done = [{part: task.result() for part, task in seed.items()} for seed in waiting]
     found = [{part: what for part, (what, _) in seed.items()} for seed in done]
     report(args.claim, found, sum(minutes for seed in done for _, minutes in seed.values()), args.out)
+    if args.write:
+        write_between(ROOT / "README.md", "diary", verdicts(args.out))
 
 
 if __name__ == "__main__":

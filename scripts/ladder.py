@@ -29,7 +29,7 @@ from minigen.checkpoint import Trained
 from minigen.corpus import CORPORA, learned_and_held_out
 from minigen.dataset import Dataset
 from minigen.errors import MinigenError, Parser, finite, run
-from minigen.files import write_atomically
+from minigen.files import write_atomically, write_between
 from minigen.kernels import cores, use_kernels
 from minigen.ladder import LADDER
 from minigen.likelihood import CLASSES, KEYS, nats_a_step
@@ -135,17 +135,6 @@ def table(args, folder: Path) -> list[str]:
     return [*lines, "", *words]
 
 
-def write_between(path: Path, lines: list[str]) -> None:
-    """Put the table between the file's two markers, which stay."""
-    text = path.read_text(encoding="utf-8")
-    before, begin, rest = text.partition("<!-- ladder: begin -->\n")
-    _, end, after = rest.partition("<!-- ladder: end -->")
-    if not (begin and end):
-        raise MinigenError(f"{path} has no markers for the ladder: put <!-- ladder: begin --> and end back")
-    whole = before + begin + "\n".join(lines) + "\n" + end + after
-    write_atomically(path, lambda file: file.write(whole.encode()))
-
-
 def main():
     parser = Parser(description=__doc__.splitlines()[0])
     add = parser.add_argument
@@ -173,7 +162,7 @@ def main():
     lines = table(args, folder)
     print("\n".join(lines))
     for path in (ROOT / "README.md", ROOT / "samples" / "results.md") if args.write else ():
-        write_between(path, lines)
+        write_between(path, "ladder", lines)
 
 
 if __name__ == "__main__":

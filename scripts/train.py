@@ -5,6 +5,7 @@
     python scripts/train.py my_midi/ --model pause-loss       a folder (searched recursively), a file, a song set (.npz)
     python scripts/train.py --resume runs/bach-final          go on where a run stopped
     python scripts/train.py my_midi/ --init samples/chorales.npz    go on from a checkpoint, with other music
+    python scripts/train.py --model pause-loss --meta 1 --batch 8   weights that know they will be finetuned
 
 It prints a line every 25 steps: training loss and held-out loss (cells + decoder, nats a cell), the rate, the speed:
 
@@ -16,7 +17,6 @@ refused.txt and a piece every 250 steps.
 """
 
 import csv
-import io
 import itertools
 import json
 import shlex
@@ -28,17 +28,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tqdm import tqdm
 
-from minigen import checkpoint, metrics, sample
+from minigen import checkpoint, metrics
 from minigen.adam import Moments
-from minigen.backend import array_module, to_host, use_device
+from minigen.backend import use_device
 from minigen.corpus import CORPORA, find_songs
 from minigen.dataset import Dataset, split, trim
 from minigen.errors import MinigenError, Parser, Stop, finite, run
-from minigen.files import write_atomically
 from minigen.kernels import use_kernels
 from minigen.ladder import LADDER, rung
-from minigen.midi import write_midi
-from minigen.plots import plot_loss
+from minigen.meta import Meta
+from minigen.runs import Folder
 from minigen.songset import SongSet
 from minigen.train import COUNTERS, Run, judge, update, validate
 
@@ -49,8 +48,16 @@ LICENCES = {
     "songs": "CC0 1.0 (trained on minigen's own songs)",
     "bach": "weights CC0 1.0; trained on chorales encoded in music21, none of which is stored here",
 }
-DEFAULTS = {"model": "final", "batch": 64, "rate": 0.01, "seed": 0, "valid": 0.1}
-KEPT = ("sources", "corpus", "max_tracks", "max_tempos", *DEFAULTS)  # what a resumed run takes from its config.json
+DEFAULTS = {"model": "final", "batch": 64, "rate": 0.01, "seed": 0, "valid": 0.1, "meta_rate": 1.0}
+KEPT = (
+    "sources",
+    "corpus",
+    "max_tracks",
+    "max_tempos",
+    "meta",
+    "first_order",
+    *DEFAULTS,
+)  # what a resumed run takes from its config.json
 
 
 def arguments():
@@ -74,7 +81,12 @@ def arguments():
     add("--out", type=Path, help="run folder (default runs/NAME)")
     add("--resume", type=Path, metavar="RUN", help="go on where this run stopped, with its own settings")
     add("--init", type=Path, metavar="CHECKPOINT", help="start from these weights")
+    add("--meta", type=finite(1, 100, int), metavar="STEPS", help="learn to be finetuned: through so many inner steps")
+    add("--meta-rate", type=finite(1e-6, 1e3), help="rate of the inner steps (default: 1)")
+    add("--first-order", action="store_true", default=None, help="with --meta: leave the Hessian out")
     args = parser.parse_args()
+    if not args.meta and (args.meta_rate or args.first_order) and not args.resume:
+        raise MinigenError("--meta-rate and --first-order are for --meta: say through how many inner steps")
     if args.sources and args.corpus:
         raise MinigenError("files and --corpus were both given: choose one")
     args.command = shlex.join(["python", "scripts/train.py", *sys.argv[1:]])
@@ -123,50 +135,14 @@ def start(args, xp):
     return model, Run(params, moments, **counters, rows=rows), header.get("split", {})
 
 
-class Folder:
-    """The run folder, and all that is written into it."""
-
-    def __init__(self, path: Path, model, state: Run, about: dict, baselines: dict, song):
-        self.path, self.model, self.state, self.about, self.baselines = path, model, state, about, baselines
-        self.song = song if model.follows else None  # whose classes are played
-
-    def save(self, name: str) -> None:
-        params, moments = self.state.params, self.state.moments
-        about = self.about | {
-            "metrics": self.state.rows[-1] | {"baselines": self.baselines},
-            "training": self.state.counters(),
-        }
-        moments = Moments(to_host(moments.m), to_host(moments.v), moments.step)
-        checkpoint.save(self.path / name, self.model, params.with_flat(to_host(params.flat)), moments, **about)
-
-    def back_to_best(self) -> None:
-        """A lower rate goes on from the best weights and their moments: what came after them was not learning."""
-        best, xp = checkpoint.load(self.path / "best.npz"), array_module(self.state.params.flat)
-        self.state.params = best.params.with_flat(xp.asarray(best.params.flat))
-        self.state.moments = Moments(xp.asarray(best.moments.m), xp.asarray(best.moments.v), best.moments.step)
-
-    def report(self) -> None:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, self.state.rows[0])
-        writer.writeheader()
-        writer.writerows(self.state.rows)
-        write_atomically(self.path / "metrics.csv", lambda file: file.write(text.getvalue().encode()))
-        plot_loss(self.path / "loss.png", self.state.rows, self.baselines, "nats a cell")
-
-    def play(self, seed: int) -> None:
-        """A piece of 16 bars by the weights as they are."""
-        params = self.state.params
-        trained = checkpoint.Trained(self.model, params.with_flat(to_host(params.flat)), {}, None)
-        write_midi(self.path / f"sample-{self.state.step:06}.mid", sample.generate(trained, 16, seed, self.song))
-
-
 def loop(args, model, state: Run, folder: Folder, data: Dataset, valid: list, stop: Stop) -> str:
     """Train until the budget, the lowest rate or a signal ends it; returns which."""
+    meta = Meta(args.meta, args.meta_rate, not args.first_order) if args.meta else None
     began, before = time.monotonic(), sum(row["seconds"] for row in state.rows[-1:])
     first, shown, ended = state.step, state.rows[-1]["valid_loss"] if state.rows else float("nan"), ""
     bar = tqdm(total=100, bar_format="{percentage:3.0f}%|{bar:20}| {postfix}", disable=None, leave=False)
     while not ended:
-        update(model, state, data, args.seed, range(args.batch))
+        update(model, state, data, args.seed, range(args.batch), meta)
         spent, mean = time.monotonic() - began, state.mean
         done = max((state.step - first) / (args.steps - first) if args.steps else 0, spent / 60 / (args.minutes or 1e9))
         speed = (state.step - first) / spent
@@ -176,7 +152,7 @@ def loop(args, model, state: Run, folder: Folder, data: Dataset, valid: list, st
         ended = "stopped" if stop.code else "done" if done >= 1 else ""
         if state.step % EVERY and not ended:
             continue
-        found, rate = validate(model, state.params, valid, args.seed), state.rate
+        found, rate = validate(model, state.params, valid, args.seed, meta), state.rate
         # where a run is stopped between two validations nothing is judged, so that going on is as never having stopped
         verdict = "" if state.step % EVERY else judge(state, found["loss"], PATIENCE)
         shown = found["loss"]

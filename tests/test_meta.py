@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 
 from minigen import meta
+from minigen.adam import Moments
+from minigen.dataset import Dataset
 from minigen.errors import MinigenError
 from minigen.gradcheck import relative_error, slope, toy_batch
 from minigen.ladder import LADDER
-from minigen.meta import meta_loss, through
+from minigen.meta import Meta, meta_draws, meta_loss, through
+from minigen.train import Run, update, validate
 
 
 def test_a_toy_where_exact_and_first_order_differ_in_sign():
@@ -54,17 +57,15 @@ def test_the_gradient_through_the_inner_steps(model, steps, monkeypatch):
     params = params.with_flat(params.flat + 0.1 * rng.normal(size=params.flat.shape))
     batch = toy_batch(model, 16, 2, density=0.1)
 
-    def draws(b, j, T):
-        return model.draws(0, "meta", j, [b], T)
-
-    loss, grads, notes = meta_loss(model, params, batch, draws, RATE, steps)
-    again, _, _ = meta_loss(model, params, batch, draws, RATE, steps, notes=notes)
+    draws, exact = meta_draws(model, 0, "meta", 0, range(2)), Meta(steps, RATE)
+    loss, grads, trace, notes = meta_loss(model, params, batch, draws, exact)
+    assert loss == pytest.approx(sum(trace.values()))
+    again, first, _, _ = meta_loss(model, params, batch, draws, Meta(steps, RATE, exact=False), notes)
     assert again == loss
-    _, first, _ = meta_loss(model, params, batch, draws, RATE, steps, exact=False, notes=notes)
     direction = rng.normal(size=params.flat.shape)
 
     def objective(flat):
-        return meta_loss(model, params.with_flat(flat), batch, draws, RATE, steps, exact=False, notes=notes)[0]
+        return meta_loss(model, params.with_flat(flat), batch, draws, Meta(steps, RATE, exact=False), notes)[0]
 
     measured = slope(objective, params.flat, direction)
     assert relative_error(measured, grads.flat @ direction) < 1e-5
@@ -77,9 +78,9 @@ def test_rows_without_a_past_or_a_future_do_not_count(monkeypatch):
     params, batch = model.init(0, np.float64), toy_batch(model, 16, 3)
     batch["mask"][...] = True
     batch["mask"][8:, 1] = False  # nothing ahead
-    whole, grads, _ = meta_loss(model, params, batch, lambda b, j, T: {}, 0.1, 1)
+    whole, grads, _, _ = meta_loss(model, params, batch, lambda b, j, T: {}, Meta(1, 0.1))
     some = {name: array[:, [0, 2]] if array.ndim > 1 else array[[0, 2]] for name, array in batch.items()}
-    part, others, _ = meta_loss(model, params, some, lambda b, j, T: {}, 0.1, 1)
+    part, others, _, _ = meta_loss(model, params, some, lambda b, j, T: {}, Meta(1, 0.1))
     assert whole == pytest.approx(part, rel=1e-12)
     np.testing.assert_allclose(grads.flat, others.flat, rtol=1e-12, atol=1e-15)
 
@@ -87,4 +88,18 @@ def test_rows_without_a_past_or_a_future_do_not_count(monkeypatch):
 def test_the_trick_has_no_hessian():
     model = LADDER["final"]()
     with pytest.raises(MinigenError, match="pause-loss"):
-        meta_loss(model, model.init(0), toy_batch(model, 80, 1), None, 0.1, 1)
+        meta_loss(model, model.init(0), toy_batch(model, 80, 1), None, Meta(1, 0.1))
+
+
+def test_training_looks_ahead():
+    """`train.py --meta`: its updates lower the loss after the inner steps."""
+    model, rng = small("simple"), np.random.default_rng(0)
+    song = np.tile((rng.random((32, 88)) < 0.05).astype(np.uint8), (8, 1))
+    data, meta = Dataset([song], model.config.past, 128, 16, False), Meta(1, 1.0)
+    params = model.init(0)
+    run = Run(params, Moments.of(params.flat), 0.01)
+    before = validate(model, run.params, [song], 0, meta)
+    for _ in range(20):
+        update(model, run, data, 0, range(2), meta)
+    after = validate(model, run.params, [song], 0, meta)
+    assert after["loss"] == after["cells"] < 0.9 * before["loss"] and run.params.dtype == np.float32

@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 from test_mutants import MUTANTS
 
+from minigen.ladder import LADDER
+
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT / "scripts"))
+
+import diary  # noqa: E402
+
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -67,3 +73,22 @@ def test_the_speed_shown_is_the_speed_measured():
     shown = README.partition("<!-- speed: begin -->")[2].partition("<!-- speed: end -->")[0].strip()
     measured = (ROOT / "samples" / "benchmark.md").read_text(encoding="utf-8")
     assert shown.count("\n") == 6 and shown in measured.partition("## B = 128")[2].partition("## B = 1,")[0]
+
+
+def test_the_verdicts_shown_are_the_verdicts_reached():
+    """Every claim has its report, its picture, and its own last sentence in the table."""
+    shown = README.partition("<!-- diary: begin -->\n")[2].partition("<!-- diary: end -->")[0].splitlines()
+    assert shown == diary.verdicts(ROOT / "samples" / "diary") and len(shown) == 2 + len(diary.CLAIMS)
+    for claim in diary.CLAIMS:
+        assert (ROOT / "samples" / "diary" / f"{claim}.png").exists()
+    open_ones = [line for line in shown if re.search(r"Claim \d is not decided", line)]
+    assert len(open_ones) <= 2
+
+
+def test_the_ladder_shown_is_the_ladder_measured():
+    shown, kept = (
+        text.partition("<!-- ladder: begin -->")[2].partition("<!-- ladder: end -->")[0]
+        for text in (README, (ROOT / "samples" / "results.md").read_text(encoding="utf-8"))
+    )
+    assert shown == kept
+    assert re.findall(r"^\| \d\d/\d\d \| `([\w-]+)`", shown, re.M) == list(LADDER)
