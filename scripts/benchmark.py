@@ -1,7 +1,8 @@
-"""minigen's training step beside PyTorch's, in one run: who is how many times as fast, and where the time goes.
+"""minigen's training and playing beside PyTorch's, in one run: who is how many times as fast, and where time goes.
 
     python scripts/benchmark.py --out samples/benchmark.md     all of it (about 5 minutes; needs torch)
     python scripts/benchmark.py --check                        the same, and exit code 1 where a bound is missed
+    python scripts/benchmark.py --playing                      only how fast it plays, and learns while playing
     python scripts/benchmark.py --parts                        only where a step of the fast kernels spends its time
 
 Every peer runs in a process of its own and is asked in turn for two steps, of which the second counts, so that what
@@ -25,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import numpy as np
-from peers import KEPT, PEERS, STEPS, WHOLE, T, alternate, minigen_step, problem
+from peers import KEPT, LEARNING, PEERS, PLAYED, PLAYING, STEPS, WHOLE, T, alternate, minigen_step, problem
 from threadpoolctl import threadpool_limits
 
 from minigen.backend import install
@@ -58,8 +59,9 @@ def operations(model, T: int, B: int) -> float:
     return 2 * T * B * sum((2 if name in music else 3) * I * O for name, (I, O) in matrices.items())
 
 
-def spread(times) -> str:
-    return f"{1e3 * np.median(times):.1f} ({1e3 * min(times):.1f} to {1e3 * max(times):.1f})"
+def spread(times, digits: int = 1) -> str:
+    low, middle, high = (f"{1e3 * value:.{digits}f}" for value in (min(times), np.median(times), max(times)))
+    return f"{middle} ({low} to {high})"
 
 
 def growth(threads: int, rounds: int = 5) -> list[str]:
@@ -143,6 +145,26 @@ def loading() -> list[float]:
     return [float(done.stdout) for done in runs]
 
 
+def playing(threads: int, rounds: int) -> tuple[list[str], list[str]]:
+    """Milliseconds a step of playing, one stream, beside PyTorch's, and the bounds missed."""
+    lines, missed = [], []
+    for peers, bound, goal, what in (
+        (PLAYING, 40, 80, "A step of `pause-loss`, one stream"),
+        (LEARNING, 3, 5, f"The same with one update on the last {T} steps before each (`--finetune reset`)"),
+    ):
+        found = alternate(peers, threads, 1, rounds)
+        found = {peer: np.array(times) / PLAYED for peer, (times, _) in found.items()}
+        lines += [f"{what}; {PLAYED} steps timed together, {rounds} rounds.", ""]
+        lines += ["| | ms a step: median (min to max) | minigen is so many times as fast |", "| --- | --- | --- |"]
+        for peer, times in found.items():
+            ratio = np.median(times) / np.median(found[peers[0]])
+            lines.append(f"| {peer} | {spread(times, 3)} | {ratio:.1f} |")
+        lines += ["", f"The bound is {bound} times, the goal {goal}.", ""]
+        if ratio < bound:
+            missed.append(f"{ratio:.1f} times as fast as {peer}, not {bound}")
+    return lines, missed
+
+
 def machine(threads: int) -> str:
     """The processor and the versions, in one line."""
     import numba
@@ -163,6 +185,7 @@ def main():
     add("--batch", type=finite(1, 4096, int), default=128)
     add("--rounds", type=finite(1, 1000, int), default=9)
     add("--parts", action="store_true", help="only where a step spends its time")
+    add("--playing", action="store_true", help="only how fast it plays, and learns while playing")
     add("--check", action="store_true", help="exit 1 where a bound is missed")
     add("--out", type=Path, help="write the tables into this file too")
     args = parser.parse_args()
@@ -176,7 +199,11 @@ def main():
         return 0
     if find_spec("torch") is None or not Path("/proc/self/clear_refs").exists():
         raise MinigenError("the comparison needs PyTorch, on Linux: pip install torch, or use --parts")
-    lines, missed = ["# The training step, beside PyTorch", "", machine(args.threads), ""], []
+    lines, missed = ["# Training and playing, beside PyTorch", "", machine(args.threads), ""], []
+    played, missed_playing = playing(args.threads, args.rounds)
+    if args.playing:
+        print("\n".join([*lines, *played, *(f"missed: {words}" for words in missed_playing)]))
+        return 1 if args.check and missed_playing else 0
     for B in (args.batch, 1):
         found = alternate(PEERS, args.threads, B, args.rounds)
         mine = np.array(found[PEERS[0]][0])
@@ -201,6 +228,8 @@ def main():
                 missed.append(f"{share:.0%} of the sgemm peak, not {PEAK_SHARE:.0%}")
         lines.append("")
     extra, (compiled, loaded) = imports(), loading()
+    lines += ["## Playing", "", *played]
+    missed += missed_playing
     lines += ["## How the fast step grows", "", *growth(args.threads), ""]
     lines += ["## Where its time goes", "", *parts(args.threads, args.batch), "", *parts(args.threads, 1), ""]
     lines += ["## How much longer a step takes without each kernel", ""]

@@ -21,8 +21,11 @@ from minigen.kernels import keep_memory, use_kernels
 from minigen.ladder import LADDER
 
 T = 256
+PLAYED = 64  # steps of a piece that are timed together
 WHOLE, KEPT, STEPS = "PyTorch, whole sequence", "PyTorch, whole sequence, memory kept", "PyTorch, step by step"
 PEERS = ("minigen, fast", "minigen, reference", WHOLE, KEPT, STEPS)
+PLAYING = ("minigen, playing", "minigen, playing by the reference", "PyTorch, playing")
+LEARNING = ("minigen, learning", "PyTorch, learning")
 
 
 def problem(T: int, B: int, hidden: int = 100):
@@ -69,7 +72,62 @@ def torch_step(whole_sequence: bool, threads: int, T: int, B: int):
     return lambda: torch_model.step(weights, optimiser, tensors, **options)
 
 
+def minigen_play(kernels: str, threads: int, learning: bool):
+    """A function that plays PLAYED steps of a piece; learning: the last T steps trained on, once, before each."""
+    from minigen.checkpoint import Trained
+    from minigen.finetune import Finetune, play_learning
+    from minigen.sample import play
+
+    use_kernels(kernels, threads)
+    model, params, _, _ = problem(1, 1)
+    trained, primer = Trained(model, params, {}, None), np.zeros((T, 88), np.uint8)
+    steps = play_learning(trained, Finetune("reset"), 0, primer) if learning else play(trained)
+
+    def some():
+        for _ in range(PLAYED):
+            next(steps)
+
+    return some
+
+
+def torch_play(threads: int, learning: bool):
+    """The same in PyTorch; what it trains on is given, notes and all, and the states are run again with new weights."""
+    import torch
+    import torch_model
+
+    torch.set_num_threads(threads)
+    model, params, batch, draws = problem(T, 1)
+    c, past = model.config, model.config.past
+    learned = {
+        name: w.detach() for name, w in torch_model.prepare({n: torch.tensor(params[n]) for n in params}).items()
+    }
+    notes = (draws["voices"] * (c.keys + 1)).astype(np.int64)
+    window = {name: torch.tensor(array) for name, array in (batch | {"notes": notes}).items()}
+    options = {"lags": c.lags, "pause_loss": True, "stop_gradient": False, "whole_sequence": True}
+    roll, state, rng, time = torch.zeros(past, 88), {}, np.random.default_rng(0), 0
+
+    def some():
+        nonlocal roll, state, time
+        for _ in range(PLAYED):
+            weights = learned
+            if learning:
+                weights = {name: w.clone().requires_grad_() for name, w in learned.items()}
+                torch_model.step(weights, torch_model.optimiser(weights, 1e-4), window, **options)
+                with torch.no_grad():
+                    state = torch_model.loss(weights, **window, **options)["state"]
+            u, u_keys = (torch.tensor(rng.random(n, np.float32)) for n in (c.voices, 88))
+            keys, state, _ = torch_model.play(weights, roll, time, state, u, u_keys, lags=c.lags)
+            roll, time = torch.cat([roll[1:], keys[None]]), time + 1
+
+    return some
+
+
 def make(peer: str, threads: int, T: int, B: int):
+    if peer in PLAYING + LEARNING:
+        learning = peer in LEARNING
+        if peer.startswith("PyTorch"):
+            return torch_play(threads, learning)
+        return minigen_play("reference" if peer.endswith("reference") else "fast", threads, learning)
     if peer.startswith("minigen"):
         return minigen_step(peer.partition(", ")[2], threads, T, B)
     if peer == KEPT and not keep_memory():

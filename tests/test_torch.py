@@ -129,6 +129,24 @@ def test_a_given_state(model, dtype):
     compare(model, params, batch, draw_notes(model, params, batch, 1), state)
 
 
+def test_playing(model):
+    """The same uniforms, 80 steps: the same keys, the same distributions."""
+    c, rng = model.config, np.random.default_rng(4)
+    params = model.init(2)
+    weights = torch_model.prepare(tensors(params))
+    state, keys = model.rest(params, 1), np.zeros((1, 88), np.uint8)
+    roll, theirs = torch.zeros(c.past, 88), {}
+    for t in range(80):
+        u = {"voices": rng.random((1, c.voices), np.float32), "decoder": rng.random((1, 88), np.float32)}
+        keys, trace, state = model.step(params, state, keys, u)
+        drawn = (torch.tensor(u[name][0]) for name in ("voices", "decoder"))
+        struck, theirs, p = torch_model.play(weights, roll, t, theirs, *drawn, lags=c.lags)
+        roll = torch.cat([roll[1:], struck[None]])
+        assert (struck.numpy() == keys[0]).all(), t
+        assert_close(trace["voices.p"][0], p, 1e-5, "voices.p")
+    assert roll.sum() > 20
+
+
 def test_pytorch_agrees_with_itself(model):
     """Step by step and whole sequence are one model, and the same bits twice."""
     params, batch = model.init(5, dtype=np.float64), make_batch(model.config.past, 3)

@@ -131,6 +131,47 @@ def loss(
     }  # fmt: skip
 
 
+@torch.no_grad()
+def play(weights, roll, time, state, uniforms, octave_uniforms, *, lags, keys=12, voices=5, time_bits=6):
+    """One step of playing, one stream. roll (P, 88) 0/1, the last P steps; time, that of the step to play; state as
+    `loss` returns it, or {}; uniforms (V,), octave_uniforms (88,). -> the keys struck (88,), state, p (V, K+1).
+
+    Draws are by inverse CDF in outcome order; a class that is on and got no key takes its likeliest octave.
+    """
+    last = {}
+
+    def lstm(name, *parts):
+        x = torch.cat(parts, -1)[None, None]
+        w = [weights[f"{name}.{kind}"] for kind in TORCH_NAMES.values()]
+        h, c = (state.get(f"{name}.{s}", x.new_zeros(1, w[1].shape[-1])) for s in "hc")
+        hs, last[f"{name}.h"], last[f"{name}.c"] = lstm_whole(x, h, c, *w)
+        return hs[0, 0]
+
+    def linear(name, x):
+        return F.linear(x, weights[f"{name}.W"].T, weights[f"{name}.b"])
+
+    classes = fold(roll, keys)
+    bits = (torch.tensor(time) >> torch.arange(time_bits) & 1).to(roll.dtype)
+    w = linear("weights", lstm("reader", classes[-1], bits)).softmax(-1)
+    reading = w @ classes[[len(roll) - lag for lag in lags]]
+    features = lstm("aggregator", reading, lstm("local", classes[-1], bits))
+
+    heard, p = features.new_zeros(keys), []
+    for v in range(voices):
+        p.append(linear(f"head{v + 1}", lstm(f"voice{v + 1}", features, heard)).softmax(-1))
+        cdf = p[v].cumsum(-1)
+        note = int((cdf <= uniforms[v] * cdf[-1]).sum())
+        if note < keys:
+            heard = heard.index_fill(0, torch.tensor(note), 1)
+
+    logits = linear("keys", lstm("octave", roll[-1], heard, bits))
+    octaves = F.pad(logits.sigmoid() * heard[torch.arange(88) % keys], (0, -88 % keys)).unflatten(-1, (-1, keys))
+    struck = F.pad(octave_uniforms, (0, -88 % keys), value=1.0).unflatten(-1, (-1, keys)) < octaves
+    missed = (heard > 0) & ~struck.any(0)
+    struck = struck | F.one_hot(octaves.argmax(0), len(octaves)).T.bool() & missed
+    return struck.flatten()[:88].to(roll.dtype), last, torch.stack(p)
+
+
 def optimiser(weights, rate):
     """Adam over leaf tensors, as the specification fixes it."""
     return torch.optim.Adam(list(weights.values()), lr=rate, betas=(0.9, 0.999), eps=1e-8, fused=True)
