@@ -7,6 +7,7 @@
     python scripts/diary.py finetuning   5. finetuning while generating raises the risk of trivial loops
     python scripts/diary.py octaves      6. decoding mistakes are octave mistakes; 12 classes cost a tenth
     python scripts/diary.py voices       7. later voices repeat earlier ones; pause begets pause
+    python scripts/diary.py meta         what its author wished for: weights that know they will be finetuned
     python scripts/diary.py copy         the reader's own tasks: also rolled, distance
 
 Each trains on the chorales (latency and the tasks on patterns and random bits) with 3 seeds, in under 15 minutes on two
@@ -36,6 +37,7 @@ CLAIMS = {
     "finetuning": "finetuning",
     "octaves": "octaves",
     "voices": "voices",
+    "meta": "meta",
     "copy": "tasks",
     "rolled": "tasks",
     "distance": "tasks",

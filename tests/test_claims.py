@@ -117,7 +117,15 @@ def test_every_claim_runs(claim, fast, monkeypatch, tmp_path):
     """Small, on minigen's own songs, with two seeds, which decide no comparison: figures, a picture, a sentence."""
     module = import_module(f"claims.{diary.CLAIMS[claim]}")
     songs = tuple(part[:6] for part in learned_and_held_out("songs"))
-    for name, value in {"learned_and_held_out": lambda _: songs, "TOYS": 1, "STEPS": 20, "PIECES": 2, "B": 8}.items():
+    for name, value in {
+        "learned_and_held_out": lambda _: songs,
+        "TOYS": 1,
+        "STEPS": 20,
+        "PIECES": 2,
+        "B": 8,
+        "UPDATES": 1,
+        "ROWS": 1,
+    }.items():
         if hasattr(module, name):
             monkeypatch.setattr(module, name, value)
     found = [{part: module.one(claim, part, seed, 0.002) for part in module.PARTS} for seed in (0, 1)]
