@@ -23,7 +23,7 @@ from minigen.adam import Moments, adam
 from minigen.checkpoint import Trained
 from minigen.errors import MinigenError
 from minigen.params import Params
-from minigen.sample import prime, stepper, steps_of
+from minigen.sample import checked, prime, stepper, steps_of
 
 MODES = ("reset", "moving", "decay")
 
@@ -47,14 +47,12 @@ class Played:
         self.rows = [np.zeros(88, np.uint8)] * self.past
         self.states = [model.rest(params, 1)]  # before each step, ready to hear the one before it
         if primer is not None and len(primer):
-            rows = np.asarray(primer) > 0
-            batch = self.batch_of(np.concatenate([np.array(self.rows), rows]), 0)
-            drawn = model.loss(params, batch, model.draws(seed, "primer", 0, [0], len(rows)), grad=False)[2]
-            for t, keys in enumerate(rows.astype(np.uint8)):
-                given = {"notes": drawn["voices.notes"][t]} if model.hears else {}
+            state_now, _, heard = prime(model, params, primer, seed)
+            for t, keys in enumerate((np.asarray(primer) > 0).astype(np.uint8)):
+                given = {"notes": heard["voices.notes"][t]} if model.hears else {}
                 _, trace, state = model.step(params, self.states[-1], self.rows[-1][None], given | {"keys": keys[None]})
                 self.add(keys, trace, state)
-            self.states[-1] = prime(model, params, primer, seed)[0]  # to the last bit as without learning
+            self.states[-1] = state_now  # to the last bit as without learning
 
     def __len__(self) -> int:
         return len(self.states) - 1
@@ -126,5 +124,5 @@ def play_learning(
             found |= {"finetune.after": float(after), "finetune.drift": float(drift)}
         step, state_now = stepper(model, params, state, temperature)
         keys, trace = step(played.rows[-1][None], draws | more)
-        played.add(keys[0], trace, state_now())
+        played.add(keys[0], checked(trace), state_now())
         yield keys[0], trace | more | found | (watch(params) if watch else {})

@@ -16,9 +16,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minigen.backend import array_module
 from minigen.errors import MinigenError
 
-AHEAD = 64  # predicted steps of a fragment that are "next"; all before them are "past"
+AHEAD = 64  # the last steps of a fragment are "next", all before them are "past"
 TINY = 1e-20
 
 
@@ -47,13 +48,27 @@ def through(flat, inner, outer, rate: float, steps: int, exact: bool = True):
     return loss, dw, weights[-1]
 
 
-def parts_of(batch: dict) -> tuple[dict, dict]:
-    """A batch as its past, and as the whole of which only the last AHEAD predictions count."""
-    T = len(batch["mask"])
-    P, cut = len(batch["roll"]) - T, T - AHEAD
-    past = {"roll": batch["roll"][: P + cut], "start": batch["start"], "mask": batch["mask"][:cut]}
-    ahead = batch["mask"] & (np.arange(T) >= cut)[:, None]
-    return past, batch | {"mask": ahead}
+def past_and_ahead(batch: dict, b: int):
+    """Row b without its padding: its past, and the whole of which only the last AHEAD predictions count; None where
+    it has no past."""
+    T, n = len(batch["mask"]), int(batch["mask"][:, b].sum())
+    P, cut = len(batch["roll"]) - T, n - AHEAD
+    if cut < 1:
+        return None
+    row = {"roll": batch["roll"][: P + n, b : b + 1], "start": batch["start"][b : b + 1]}
+    past = row | {"roll": row["roll"][: P + cut], "mask": np.ones((cut, 1), bool)}
+    return past, row | {"mask": np.arange(n)[:, None] >= cut}
+
+
+def check(model, xp) -> None:
+    """Raises MinigenError for a rung that cannot learn so, and where the weights are on a GPU."""
+    if model.config.loss == "stop-gradient":
+        raise MinigenError(
+            f"{model.name} learns with the stop-gradient trick, which is the gradient of no loss: use --model "
+            "pause-loss, or --set loss=plain"
+        )
+    if xp is not np:
+        raise MinigenError("--meta runs on the CPU alone so far: add --device cpu")
 
 
 def meta_draws(model, seed: int, purpose: str, step: int, rows):
@@ -63,23 +78,19 @@ def meta_draws(model, seed: int, purpose: str, step: int, rows):
 
 def meta_loss(model, params, batch: dict, draws, meta: Meta, notes=None):
     """The loss of the last AHEAD steps of each row after the inner steps on the row's past, mean over the rows that
-    have both, and its gradient by the starting weights -> loss, gradients, trace (its parts), notes.
+    have a past, and its gradient by the starting weights -> loss, gradients, trace (its parts), notes.
 
     draws(b, j, T) -> what `model.loss` takes for row b, T steps, in run j; run meta.steps is the last, over all T.
     notes: of an earlier call, to be played again (for checks by finite differences).
     Raises MinigenError for the stop-gradient form.
     """
-    if model.config.loss == "stop-gradient":
-        raise MinigenError(
-            f"{model.name} learns with the stop-gradient trick, which is the gradient of no loss: use --model "
-            "pause-loss, or --set loss=plain"
-        )
+    check(model, array_module(params.flat))
     total, count, grads, played, said = 0.0, 0, np.zeros_like(params.flat), {}, {}
     for b in range(batch["mask"].shape[1]):
-        row = {"roll": batch["roll"][:, b : b + 1], "start": batch["start"][b : b + 1]}
-        past, ahead = parts_of(row | {"mask": batch["mask"][:, b : b + 1]})
-        if not (past["mask"].any() and ahead["mask"].any()):
+        parts = past_and_ahead(batch, b)
+        if parts is None:
             continue
+        past, ahead = parts
 
         def run(flat, j, part, b=b):
             known = (notes or played).get((b, j))
@@ -101,7 +112,6 @@ def meta_loss(model, params, batch: dict, draws, meta: Meta, notes=None):
 
         loss, dw, _ = through(params.flat, inner, outer, meta.rate, meta.steps, meta.exact)
         total, count, grads = total + float(loss), count + 1, grads + dw
-    if not count:
-        raise MinigenError(f"no fragment is longer than the {AHEAD} steps that --meta looks ahead: use longer songs")
+    count = max(count, 1)  # a batch of short songs alone teaches nothing
     trace = {name: value / count for name, value in said.items()}
     return total / count, params.with_flat((grads / count).astype(params.dtype)), trace, notes or played

@@ -79,7 +79,7 @@ def plot_step(path, trace: dict, n: int, outcomes: list[str]) -> None:
         step = 1 if len(outcomes) < 20 else 12
         voices.set_xticks(range(0, len(outcomes), step), outcomes[::step])
         voices.set_title("each voice's distribution; rings: what it played")
-    else:
+    elif "cells.P" in trace:
         voices.bar(range(len(trace["cells.P"][n, 0])), trace["cells.P"][n, 0], color="#b7cadd")
         voices.set(title="the chance of each key", xlabel="key")
     if "decoder.p" in trace:
@@ -88,7 +88,7 @@ def plot_step(path, trace: dict, n: int, outcomes: list[str]) -> None:
         struck = np.flatnonzero(trace["keys"][n, 0])
         octaves.plot(struck + 21, trace["decoder.p"][n, 0][struck], "o", color="#f2a541")
         octaves.set(title="the octaves; dots: what is struck", xlabel="MIDI note", ylim=(0, 1.05))
-    for axes in (reader, octaves):
+    for axes in (reader, voices, octaves):
         if not axes.has_data():
             axes.set_axis_off()
     figure.tight_layout()

@@ -17,20 +17,20 @@ from minigen.ops import pitch_classes
 BLOCK = 256  # steps whose uniforms are made at once
 
 
-def prime(model, params, primer, seed: int) -> tuple[dict, np.ndarray]:
-    """Hear a primer (n, 88) of 0/1 -> the state before its last step, and that step (1, 88).
+def prime(model, params, primer, seed: int) -> tuple[dict, np.ndarray, dict]:
+    """Hear a primer (n, 88) of 0/1 -> the state before its last step, that step (1, 88), the trace of all of it.
 
     Over the primer the voices' draws are restricted to the truth and kept as their past, and the decoder hears the
     primer's real keys: this is the forward pass of training. No primer: one empty step, before time 0.
     """
     if primer is None:
-        return model.rest(params, 1), np.zeros((1, 88), np.uint8)
+        return model.rest(params, 1), np.zeros((1, 88), np.uint8), {}
     steps, past = len(primer), model.config.past
     roll = np.zeros((past + steps, 1, 88), np.uint8)
     roll[past:, 0] = primer > 0
     batch = {"roll": roll, "start": np.zeros(1, np.int64), "mask": np.ones((steps, 1), bool)}
-    _, _, _, state = model.loss(params, batch, model.draws(seed, "primer", 0, [0], steps), grad=False)
-    return state, roll[-1]
+    _, _, trace, state = model.loss(params, batch, model.draws(seed, "primer", 0, [0], steps), grad=False)
+    return state, roll[-1], trace
 
 
 def steps_of(model, seed: int) -> Iterator[dict]:
@@ -61,6 +61,13 @@ def stepper(model, params, state: dict, temperature: float = 1.0):
     return step, lambda: state
 
 
+def checked(trace: dict) -> dict:
+    """The trace of a step, if what it says are numbers. Raises MinigenError (code 3) if not."""
+    if not all(np.isfinite(trace[name]).all() for name in ("cells.P", "decoder.p") if name in trace):
+        raise MinigenError("the weights give probabilities that are not numbers: use other weights", code=3)
+    return trace
+
+
 def play(
     trained: Trained, seed: int = 0, primer=None, temperature: float = 1.0, given: Iterable[dict] | None = None
 ) -> Iterator[tuple[np.ndarray, dict]]:
@@ -70,16 +77,14 @@ def play(
     A rung that follows (`decoder`) plays the primer's classes instead, and ends with it.
     """
     model = trained.model
-    state, keys = prime(model, trained.params, None if model.follows else primer, seed)
+    state, keys, _ = prime(model, trained.params, None if model.follows else primer, seed)
     given = repeat({}) if given is None else given
     if model.follows:
         given = ({"classes": pitch_classes(row[None] > 0)} | more for row, more in zip(primer, given, strict=False))
     step, _ = stepper(model, trained.params, state, temperature)
     for draws, more in zip(steps_of(model, seed), given, strict=False):
         keys, trace = step(keys, draws | more)
-        if not all(np.isfinite(trace[name]).all() for name in ("cells.P", "decoder.p") if name in trace):
-            raise MinigenError("the weights give probabilities that are not numbers: use another checkpoint", code=3)
-        yield keys[0], trace | more
+        yield keys[0], checked(trace) | more
 
 
 def generate(trained: Trained, bars: int = 16, seed: int = 0, primer=None, temperature: float = 1.0) -> np.ndarray:

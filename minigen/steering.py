@@ -1,8 +1,8 @@
 """Steering: what may sound, by a key, by a chord a bar, or around a melody that is given. Knows no network.
 
 The voices draw among the classes that may sound, and pause as often as they would have. Where a melody strikes, its
-classes are played by the first voices, so that the later ones hear and harmonise them, and its keys sound in their own
-octaves.
+classes are played by the first voices, so that the later ones hear and harmonise them (those of `feedback` do not hear
+each other), and its keys sound in their own octaves.
 """
 
 import re
@@ -94,20 +94,18 @@ def given(steering: Steering, voices: int) -> Iterator[dict]:
 
 
 def satisfied(roll, steering: Steering, steps_a_bar: int = 16) -> dict[str, float]:
-    """How far a piece (T, 88), its new steps, does what was asked: shares by name."""
-    own = (roll > 0) & (steering.melody == 0)
-    found = {}
-    if not steering.classes.all():
-        fits = pitch_classes(own.astype(np.uint8)) <= steering.classes
-        found["steps within the key or chord"] = float(fits.all(axis=1).mean())
+    """How far a piece (T, 88), its new steps, does what was asked: shares by name, of what sounds."""
+    classes, melody = steering.classes[: len(roll)], steering.melody[: len(roll)]  # a piece may have ended early
+    own, found = (roll > 0) & (melody == 0), {}
+    if not steering.classes.all() and own.any():
+        fits = pitch_classes(own.astype(np.uint8)) <= classes
+        found["sounding steps within the key or chord"] = float(fits.all(axis=1)[own.any(axis=1)].mean())
     if steering.chords is not None:
         bars = range(0, len(roll), steps_a_bar)
         sounding = np.array([pitch_classes(roll[bar : bar + steps_a_bar] > 0).any(axis=0) for bar in bars])
-        found["bars that sound their whole chord"] = float(
-            (sounding >= steering.chords[::steps_a_bar]).all(axis=1).mean()
-        )
-    if steering.melody.any():
-        found["notes of the melody that sound"] = float((roll > 0)[steering.melody > 0].mean())
-        led = steering.melody.any(axis=1)
-        found["of its steps harmonised"] = float(own[led].any(axis=1).mean())
+        asked = steering.chords[: len(roll) : steps_a_bar]
+        found["bars that sound their whole chord"] = float((sounding >= asked).all(axis=1).mean())
+    if melody.any():
+        found["notes of the melody that sound"] = float((roll > 0)[melody > 0].mean())
+        found["of its steps with other notes beside them"] = float(own[melody.any(axis=1)].any(axis=1).mean())
     return found

@@ -1,11 +1,12 @@
 """The trace of a piece: every number behind every step, saved, read back, replayed, and put into words.
 
 A file is a .npz of `header` (JSON: magic, version, model, config, seed, temperature, ...), `roll` (the whole piece, its
-primer included) and an array for each name of a rung's trace, one row a new step (minigen/ladder/rung.py names them).
+primer included) and an array for each name of a rung's trace, one row a new step (minigen/ladder/rung.py names them;
+the LSTMs' states are not among them: a replay makes them again).
 """
 
 import json
-import zipfile
+import zlib
 from dataclasses import asdict
 
 import numpy as np
@@ -14,6 +15,7 @@ from minigen.checkpoint import Trained
 from minigen.errors import MinigenError
 from minigen.files import write_atomically
 from minigen.finetune import Finetune, play_learning
+from minigen.ladder import rung
 from minigen.sample import play
 
 MAGIC, VERSION = "minigen trace", 1
@@ -26,9 +28,16 @@ def save_trace(path, trained: Trained, roll, traces: list[dict], seed: int, temp
     """roll (T, 88), the whole piece; traces, one for each of its last steps."""
     header = {"magic": MAGIC, "version": VERSION, "model": trained.model.name, "config": trained.model.config.as_json()}
     header |= {"seed": seed, "temperature": temperature, "finetune": tune and asdict(tune)}
+    header["weights"] = fingerprint(trained, tune)
     every = {name: np.stack([np.asarray(trace.get(name, np.nan)) for trace in traces]) for name in traces[-1]}
     encoded = np.frombuffer(json.dumps(header).encode(), np.uint8)
     write_atomically(path, lambda file: np.savez_compressed(file, header=encoded, roll=roll, **every))
+
+
+def fingerprint(trained: Trained, tune) -> int:
+    """Of the weights, and of the optimiser's moments where they matter."""
+    moments = [trained.moments.m, trained.moments.v] if tune and trained.moments else []
+    return zlib.crc32(b"".join(array.tobytes() for array in (trained.params.flat, *moments)))
 
 
 def load_trace(path) -> dict:
@@ -38,10 +47,11 @@ def load_trace(path) -> dict:
         with np.load(path, allow_pickle=False) as file:
             trace = {name: file[name] for name in file.files}
         header = json.loads(trace["header"].tobytes())
-        known = header["magic"], header["version"], len(trace["roll"]) >= len(trace["keys"])
+        known = header["magic"], header["version"], len(trace["roll"]) >= len(trace["keys"]) > 0
+        rung(header["model"]).config.with_fields(header["config"])
     except FileNotFoundError as error:
         raise MinigenError(f"{path} does not exist: name a .npz that scripts/sample.py --trace wrote") from error
-    except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged archive fails in as many ways as there are readers inside
         raise foreign from error
     if known != (MAGIC, VERSION, True):
         raise foreign
@@ -49,8 +59,10 @@ def load_trace(path) -> dict:
 
 
 def replay(trained: Trained, trace: dict) -> np.ndarray:
-    """The new steps (T, 88) again, from the trace's own uniforms."""
+    """The new steps (T, 88) again, from the trace's own uniforms. Raises MinigenError for other weights."""
     header, T = trace["header"], len(trace["keys"])
+    if header["weights"] != fingerprint(trained, header["finetune"]):
+        raise MinigenError(f"this trace was made with other weights of {header['model']}: name the checkpoint it is of")
     names = [name for name in GIVEN if f"{name}.u" in trace]
     given = [
         {name: trace[f"{name}.u"][t] for name in names} | {name: trace[name][t] for name in TOLD if name in trace}
@@ -100,7 +112,9 @@ def in_words(trace: dict, n: int) -> list[str]:
         for v, p in enumerate(trace["voices.p"][n, 0]):
             likely = "  ".join(f"{outcomes[k]} {p[k]:.3f}" for k in np.argsort(-p, kind="stable")[:5])
             played = outcomes[trace["voices.notes"][n, 0, v]]
-            lines.append(f"voice {v + 1}   {likely}   u {trace['voices.u'][n, 0, v]:.3f} -> {played}")
+            may = trace["allowed"][n, 0, v] if "allowed" in trace else np.ones(len(p), bool)
+            told = "" if may.all() else f"   told to play one of {' '.join(outcomes[k] for k in np.flatnonzero(may))}"
+            lines.append(f"voice {v + 1}   {likely}{told}   u {trace['voices.u'][n, 0, v]:.3f} -> {played}")
     P = trace["cells.P"][n, 0] if "cells.P" in trace else np.zeros(0)
     likely = [k for k in np.argsort(-P, kind="stable")[:8] if P[k] > 0.005]
     if likely:
@@ -112,6 +126,8 @@ def in_words(trace: dict, n: int) -> list[str]:
             if octaves:
                 lines.append(f"octaves   {'  '.join(f'{key_name(k)} {p[k]:.3f} (u {u[k]:.3f})' for k in octaves)}")
     lines += [f"{name:24}{trace[name][n]:.6g}" for name in trace if name.startswith("finetune.")]
+    if "inject" in trace:
+        lines.append(f"given     {struck(trace['inject'][n, 0])}")
     return [*lines, f"struck    {struck(trace['keys'][n, 0])}"]
 
 

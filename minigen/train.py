@@ -77,11 +77,12 @@ def parts_of(loss, trace: dict) -> dict[str, float]:
 def validate(model, params: Params, songs: list, seed: int, meta: Meta | None = None) -> dict:
     """Losses over whole songs, every step counted once, with the same uniforms each time -> nats a cell.
 
-    With `meta`, of the first fragment of each song, after its inner steps.
+    With `meta`, of the beginnings of the longest of them, after the inner steps.
     """
     if meta is not None:
-        _, batch = next(iter(whole_songs(songs, model.config.past, model.config.fragment)))
-        draws = meta_draws(model, seed, "meta validation", 0, range(batch["mask"].shape[1]))
+        long = sorted(songs, key=len)[-32:]
+        _, batch = next(whole_songs(long, model.config.past, model.config.fragment))
+        draws = meta_draws(model, seed, "meta validation", 0, range(len(long)))
         loss, _, trace, _ = meta_loss(model, params, batch, draws, meta._replace(exact=False))
         return parts_of(loss, trace)
     xp = array_module(params.flat)

@@ -159,9 +159,10 @@ def playing(threads: int, rounds: int) -> tuple[list[str], list[str]]:
         for peer, times in found.items():
             ratio = np.median(times) / np.median(found[peers[0]])
             lines.append(f"| {peer} | {spread(times, 3)} | {ratio:.1f} |")
+        ratio = np.median(found[peers[-1]]) / np.median(found[peers[0]])  # PyTorch stands last
         lines += ["", f"The bound is {bound} times, the goal {goal}.", ""]
         if ratio < bound:
-            missed.append(f"{ratio:.1f} times as fast as {peer}, not {bound}")
+            missed.append(f"{ratio:.1f} times as fast as {peers[-1]}, not {bound}")
     return lines, missed
 
 

@@ -80,7 +80,7 @@ def minigen_play(kernels: str, threads: int, learning: bool):
 
     use_kernels(kernels, threads)
     model, params, _, _ = problem(1, 1)
-    trained, primer = Trained(model, params, {}, None), np.zeros((T, 88), np.uint8)
+    trained, primer = Trained(model, params, {}, None), problem(T, 1)[2]["roll"][-T:, 0]
     steps = play_learning(trained, Finetune("reset"), 0, primer) if learning else play(trained)
 
     def some():
@@ -143,7 +143,7 @@ def peak_memory() -> float:
 
 def serve(peer: str, threads: int, B: int) -> None:
     """In a process of its own: warm up on a small batch, then for every line that comes two steps, the second timed."""
-    make(peer, threads, 4, 2)()
+    make(peer, threads, 4, 2)()  # the peers that play know no other size
     Path("/proc/self/clear_refs").write_text("5")
     before = peak_memory()
     step = make(peer, threads, T, B)

@@ -52,9 +52,9 @@ def arguments():
     add("--inject", type=Path, metavar="FILE.mid", help="its notes sound as they are, and the voices harmonise them")
     add = parser.add_argument_group("learning while playing").add_argument
     add("--finetune", choices=["off", *MODES], default="off", help="train on what was played before every step")
-    add("--finetune-rate", type=finite(0, 1), default=Finetune.rate, help="Adam's rate (default: 1e-4)")
-    add("--finetune-iters", type=finite(1, 10**6, int), default=Finetune.iters, help="updates a step (default: 1)")
-    add("--finetune-window", type=finite(1, 10**6, int), default=Finetune.window, help="of so many steps (256)")
+    add("--finetune-rate", type=finite(0, 1), help="Adam's rate (default: 1e-4)")
+    add("--finetune-iters", type=finite(1, 10**6, int), help="updates a step (default: 1)")
+    add("--finetune-window", type=finite(1, 10**6, int), help="on the last so many steps (default: 256)")
     add = parser.add_argument_group("what is written").add_argument
     add("--bpm", type=finite(10, 1000), default=120, help="quarters a minute (default: 120)")
     add("--out", type=Path, default=Path("generated"), metavar="FOLDER", help="where to write")
@@ -62,6 +62,11 @@ def arguments():
     args = parser.parse_args()
     if args.trace and args.num_outputs > 1:
         raise MinigenError("--trace is of one piece: leave out --num-outputs")
+    given = {name: getattr(args, f"finetune_{name}") for name in ("rate", "iters", "window")}
+    given = {name: value for name, value in given.items() if value is not None}
+    if given and args.finetune == "off":
+        raise MinigenError(f"--finetune-{next(iter(given))} is for learning while playing: add --finetune reset")
+    args.tune = None if args.finetune == "off" else Finetune(args.finetune, **given)
     return args
 
 
@@ -77,12 +82,13 @@ def music_of(path: Path | None, bar: int, what: str):
 
 def asked_for(args, model) -> Steering | None:
     """What --key, --chords and --inject ask for."""
-    if not (args.key or args.chords or args.inject):
+    if args.key is None and args.chords is None and args.inject is None:
         return None
     c = model.config
     if c.keys != 12 or model.follows or not c.voices:
         able = ", ".join(name for name, rung in LADDER.items() if rung.config.keys == 12 and not rung.follows)
-        raise MinigenError(f"{model.name} plays {c.keys} keys and cannot be steered: use a model of {able}")
+        why = "the classes that it is given" if model.follows else f"{c.keys} keys"
+        raise MinigenError(f"{model.name} plays {why} and cannot be steered: use a model of {able}")
     melody = music_of(args.inject, c.steps_a_bar, "melody")
     return steer(args.bars * c.steps_a_bar, c.voices, args.key, args.chords, melody, c.steps_a_bar)
 
@@ -90,11 +96,10 @@ def asked_for(args, model) -> Steering | None:
 def perform(args, trained, seed: int, primer, asked: Steering | None):
     """Play one piece -> its new steps, their traces, and the error that ended it early or None."""
     given = asked and steering.given(asked, trained.model.config.voices)
-    if args.finetune == "off":
+    if args.tune is None:
         steps = play(trained, seed, primer, args.temperature, given)
     else:
-        tune = Finetune(args.finetune, args.finetune_rate, args.finetune_iters, args.finetune_window)
-        steps = play_learning(trained, tune, seed, primer, args.temperature, given)
+        steps = play_learning(trained, args.tune, seed, primer, args.temperature, given)
     rows, traces = [], []
     try:
         for keys, trace in islice(steps, args.bars * trained.model.config.steps_a_bar):
@@ -114,7 +119,7 @@ def remarks(rows, traces, asked: Steering | None, bar: int) -> list[str]:
         shares = steering.satisfied(rows, asked, bar)
         lines.append("steering: " + ", ".join(f"{words} {share:.0%}" for words, share in shares.items()))
     entropy = None
-    if traces[0]["voices.p"] is not None:
+    if traces[0].get("voices.p") is not None:
         p = np.array([trace["voices.p"][0] for trace in traces], np.float64)
         entropy = -(p * np.log(p + 1e-30)).sum(axis=2).mean(axis=1)
     found = metrics.stuck(rows, entropy)
@@ -147,13 +152,15 @@ def main():
     primer = music_of(args.primer, bar, "primer")
     if model.follows and primer is None:
         raise MinigenError(f"{model.name} plays the classes of a primer: give one (--primer FILE.mid)")
-    if model.follows and args.finetune != "off":
+    if model.follows and args.tune:
         raise MinigenError(f"{model.name} plays what it is given: leave out --finetune")
     primer = None if primer is None else primer[: args.bars * bar if model.follows else bar]
     head = np.zeros((0, 88), np.uint8) if primer is None or model.follows else (primer > 0).astype(np.uint8)
     begins = f"the primer ends at step {len(head)} (bar {len(head) / bar:g})" if len(head) else "it starts from silence"
     begins = "it plays the primer's classes" if model.follows else begins
-    use_kernels("auto", 1)  # one stream: nothing is worth a second thread
+    use_kernels("auto", 1, say=print)  # one stream: nothing is worth a second thread
+    next(play(trained, 0, primer), None)  # what is compiled at the first step is not part of any piece's time
+    ended = None
     label = args.checkpoint.stem
     if label in ("best", "last"):  # of a run
         label = f"{args.checkpoint.resolve().parent.name}-{label}"
@@ -171,15 +178,11 @@ def main():
         for line in remarks(rows, traces, asked, bar):
             print(line)
         if args.trace:
-            tune = (
-                None
-                if args.finetune == "off"
-                else Finetune(args.finetune, args.finetune_rate, args.finetune_iters, args.finetune_window)
-            )
-            save_trace(args.trace, trained, roll, traces, seed, args.temperature, tune)
+            save_trace(args.trace, trained, roll, traces, seed, args.temperature, args.tune)
             print(f"wrote {args.trace}: python scripts/plot.py {args.trace} --step 0")
-        if error:
-            raise error
+        ended = ended or error
+    if ended:
+        raise ended
     return 0
 
 

@@ -36,7 +36,7 @@ from minigen.dataset import Dataset, split, trim
 from minigen.errors import MinigenError, Parser, Stop, finite, run
 from minigen.kernels import use_kernels
 from minigen.ladder import LADDER, rung
-from minigen.meta import Meta
+from minigen.meta import AHEAD, Meta, check
 from minigen.runs import Folder
 from minigen.songset import SongSet
 from minigen.train import COUNTERS, Run, judge, update, validate
@@ -209,6 +209,8 @@ def main():
     args = arguments()
     xp, device = use_device(args.device)
     model, state, before = start(args, xp)
+    if args.meta:
+        check(model, xp)
     limits = {"max_tracks": args.max_tracks, "max_tempos": args.max_tempos}
     songs, name = find_songs(args.sources, args.corpus, **limits, say=print)
     kernels = use_kernels(args.kernels, args.threads, print)
@@ -224,6 +226,8 @@ def main():
     data = Dataset(train.rolls, c.past, c.fragment, c.hop, c.key_shift, c.steps_a_bar)
     valid_rolls = [trim(roll, c.steps_a_bar) for roll in valid.rolls]
 
+    if args.meta and min(max(map(len, rolls)) for rolls in (valid_rolls, data.rolls)) <= AHEAD:
+        raise MinigenError(f"--meta looks {AHEAD} steps ahead, and no song is longer: use longer songs")
     path = run_folder(args, f"{name}-{model.name}")
     if not args.resume:
         kept = {name: getattr(args, name) for name in KEPT}

@@ -6,13 +6,13 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from minigen.adam import Moments
+from minigen.adam import Moments, adam
 from minigen.checkpoint import Trained
 from minigen.errors import MinigenError
-from minigen.finetune import Finetune, play_learning
+from minigen.finetune import Finetune, Played, play_learning
 from minigen.kernels import use_kernels
 from minigen.ladder import LADDER
-from minigen.sample import play
+from minigen.sample import play, steps_of
 
 RUNGS = [name for name in LADDER if not LADDER[name].follows]
 PRIMER = (np.random.default_rng(0).random((16, 88)) < 0.04).astype(np.uint8)
@@ -31,7 +31,7 @@ def music(steps, n):
 @pytest.mark.parametrize("primer", [None, PRIMER])
 @pytest.mark.parametrize("name", RUNGS)
 def test_a_rate_of_0_is_not_learning(name, primer):
-    """The window is run again from the state stored at its start, and nothing changes: beyond its length, too."""
+    """The same music as without learning, and the same losses before and after: beyond the window's length, too."""
     trained, tune, rates = small(name), Finetune("reset", 0.0, 1, window=12), []
 
     def seen(params):
@@ -55,6 +55,51 @@ def test_a_rate_of_0_changes_no_bit(mode, kernels):
     use_kernels("reference", 1)
     for (keys, trace), (same, other) in zip(off, learning, strict=True):
         assert (keys == same).all() and all((trace[name] == other[name]).all() for name in trace)
+
+
+@pytest.mark.parametrize("name", RUNGS)
+def test_the_window_runs_from_the_state_stored_at_its_start(name):
+    """With the learned weights and the recorded notes it ends in the state in which the piece is."""
+    trained = small(name)
+    model, params = trained.model, trained.params
+    played = Played(model, params, PRIMER, 3, longest=12)
+    for draws in islice(steps_of(model, 3), 20):
+        keys, trace, state = model.step(params, played.states[-1], played.rows[-1][None], draws)
+        played.add(keys[0], trace, state)
+    batch, notes, begun = played.window(12)
+    assert batch["start"] == [16 + 20 - 12] and len(batch["mask"]) == 12 and played.states[-14] is None
+    assert (batch["roll"][-12:, 0] == np.array(played.rows[-12:])).all()
+    after = model.loss(params, batch, notes, begun, grad=False)[3]
+    for key, array in played.states[-1].items():
+        np.testing.assert_allclose(after[key], array, atol=1e-5, err_msg=key)
+
+
+@pytest.mark.parametrize("mode", ["reset", "moving", "decay"])
+@pytest.mark.parametrize("name", ["upgraded", "final"])
+def test_every_update_is_the_one_written_down(name, mode):
+    """Three steps with two updates each, by hand: from the learned weights and moments, or from the last ones; the step
+    is played from the state in which the window ends with the new weights."""
+    trained = small(name)
+    model, learned = trained.model, trained.params
+    rested = Moments(learned.flat * 0, np.full_like(learned.flat, 1e-6), 7)
+    tune, seen = Finetune(mode, 1e-3, 2, window=12), []
+    steps = play_learning(trained._replace(moments=rested), tune, 3, PRIMER, watch=lambda p: seen.append(p.flat) or {})
+    played, flat, moments = Played(model, learned, PRIMER, 3, 12), learned.flat, rested
+    for n, ((keys, trace), draws) in enumerate(zip(islice(steps, 3), steps_of(model, 3), strict=False)):
+        if mode == "reset":
+            flat, moments = learned.flat, rested
+        batch, notes, begun = played.window(12)
+        for k in range(2):
+            fresh = model.draws(3, "finetune", 2 * n + k, [0], 12)
+            grads = model.loss(learned.with_flat(flat), batch, fresh, begun)[1]
+            flat, moments = adam(flat, grads.flat, moments, 1e-3)
+            flat = flat + tune.pull * (learned.flat - flat) if mode == "decay" else flat
+        assert (seen[n] == flat).all()
+        params = learned.with_flat(flat)
+        state = model.loss(params, batch, notes, begun, grad=False)[3]
+        same, expected, state = model.step(params, state, played.rows[-1][None], draws)
+        assert (same == keys).all() and (trace["voices.p"] == expected["voices.p"]).all()
+        played.add(keys, trace, state)
 
 
 @pytest.mark.parametrize("mode", ["reset", "moving", "decay"])
@@ -94,6 +139,16 @@ def test_adam_goes_on_from_the_moments_of_the_checkpoint():
         for trained in (fresh, known)
     ]
     assert 0 < drifts[1] < 0.1 * drifts[0]
+
+
+def test_probabilities_that_are_not_numbers_end_the_piece():
+    """Weights that are numbers, but far too large."""
+    trained = small("final")
+    trained.params.flat[:] = 1e38
+    for steps in (play(trained, 0), play_learning(trained, Finetune("reset", 0.0), 0)):
+        with pytest.raises(MinigenError, match="not numbers") as caught, np.errstate(all="ignore"):
+            music(steps, 3)
+        assert caught.value.code == 3
 
 
 def test_weights_that_are_not_numbers_end_the_piece():

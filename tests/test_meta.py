@@ -11,7 +11,7 @@ from minigen.dataset import Dataset
 from minigen.errors import MinigenError
 from minigen.gradcheck import relative_error, slope, toy_batch
 from minigen.ladder import LADDER
-from minigen.meta import Meta, meta_draws, meta_loss, through
+from minigen.meta import Meta, meta_draws, meta_loss, past_and_ahead, through
 from minigen.train import Run, update, validate
 
 
@@ -72,22 +72,32 @@ def test_the_gradient_through_the_inner_steps(model, steps, monkeypatch):
     assert relative_error(measured, first.flat @ direction) > 1e-4
 
 
-def test_rows_without_a_past_or_a_future_do_not_count(monkeypatch):
+def test_what_is_past_and_what_is_ahead(monkeypatch):
+    """The last 6 steps of each row's own length are ahead; a row of 6 steps has no past, and does not count."""
     monkeypatch.setattr(meta, "AHEAD", 6)
     model = small("simple")
     params, batch = model.init(0, np.float64), toy_batch(model, 16, 3)
     batch["mask"][...] = True
-    batch["mask"][8:, 1] = False  # nothing ahead
+    batch["mask"][6:, 1] = batch["mask"][9:, 2] = False
+    assert past_and_ahead(batch, 1) is None
+    past, ahead = past_and_ahead(batch, 2)
+    assert len(past["mask"]) == 3 and ahead["mask"][:, 0].tolist() == [False] * 3 + [True] * 6
+    P = model.config.past
+    assert (past["roll"][:, 0] == batch["roll"][: P + 3, 2]).all() and (
+        ahead["roll"][:, 0] == batch["roll"][: P + 9, 2]
+    ).all()
     whole, grads, _, _ = meta_loss(model, params, batch, lambda b, j, T: {}, Meta(1, 0.1))
     some = {name: array[:, [0, 2]] if array.ndim > 1 else array[[0, 2]] for name, array in batch.items()}
     part, others, _, _ = meta_loss(model, params, some, lambda b, j, T: {}, Meta(1, 0.1))
     assert whole == pytest.approx(part, rel=1e-12)
     np.testing.assert_allclose(grads.flat, others.flat, rtol=1e-12, atol=1e-15)
+    batch["mask"][2:] = False
+    assert meta_loss(model, params, batch, lambda b, j, T: {}, Meta(1, 0.1))[0] == 0
 
 
 def test_the_trick_has_no_hessian():
     model = LADDER["final"]()
-    with pytest.raises(MinigenError, match="pause-loss"):
+    with pytest.raises(MinigenError, match="--model pause-loss"):
         meta_loss(model, model.init(0), toy_batch(model, 80, 1), None, Meta(1, 0.1))
 
 

@@ -20,6 +20,7 @@ from minigen.songset import SongSet
 
 ROOT = Path(__file__).resolve().parents[1]
 SONGS = ROOT / "samples" / "songs"
+sys.path.append(str(ROOT / "scripts"))
 
 
 def script(name, *args, cwd=None):
@@ -206,17 +207,62 @@ def test_other_rungs_train_and_go_on(name, music, tmp_path):
 
 def test_steered_traced_and_looked_at(fresh, tmp_path):
     song, place = sorted(SONGS.glob("*.mid"))[0], ["--out", tmp_path]
-    done = script(
-        "sample", fresh, *place, "--key", "Am", "--chords", "Am|Dm|E7", "--bars", 3, "--trace", tmp_path / "t.npz"
-    )
+    steering = ["--key", "Am", "--chords", "Am|Dm|E7", "--bars", 3]
+    done = script("sample", fresh, *place, *steering, "--trace", tmp_path / "t.npz")
     assert done.returncode == 0, done.stderr
-    assert "steering: steps within the key or chord 100%" in done.stdout
+    assert "steering: sounding steps within the key or chord 100%" in done.stdout
     done = script("plot", tmp_path / "t.npz", "--step", 7)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("step 7 (bar 1, 16th 8)") and (tmp_path / "t-step7.png").exists()
+    assert "told to play one of A C E pause" in done.stdout
     assert "48 new steps" in script("plot", tmp_path / "t.npz", "--step", 48).stderr
+    done = script("plot", tmp_path / "t.npz", "--replay", fresh)
+    assert done.returncode == 0 and done.stdout == "replayed: 48 of 48 steps are the same\n"
     done = script("sample", fresh, *place, "--inject", song, "--bars", 40)
     assert "notes of the melody that sound 100%" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("name", ["simple", "one-shot", "decoder"])
+def test_every_form_of_output_is_traced_and_drawn(name, tmp_path):
+    model = LADDER[name](replace(LADDER[name].config, hidden=8, decoder_hidden=8))
+    checkpoint.save(tmp_path / "rung.npz", model, model.init(0))
+    made = [tmp_path / "rung.npz", "--primer", sorted(SONGS.glob("*.mid"))[0], "--bars", 1, "--out", tmp_path]
+    done = script("sample", *made, "--trace", tmp_path / "t.npz")
+    assert done.returncode == 0, done.stderr
+    done = script("plot", tmp_path / "t.npz", "--step", 3)
+    assert done.returncode == 0 and (tmp_path / "t-step3.png").exists(), done.stderr
+
+
+def test_a_piece_that_blows_up_is_written_and_the_others_are_played(fresh, tmp_path, monkeypatch, capsys):
+    """Exit 3, one sentence, the music so far, steered or not."""
+    import sample
+
+    def soon(trained, seed, *_):
+        for t, step in enumerate(play(trained, seed)):
+            if seed == 0 and t == 20:
+                raise minigen.MinigenError("it has blown up", code=3)
+            yield step
+
+    play = sample.play
+    monkeypatch.setattr(sample, "play", soon)
+    monkeypatch.setattr(sample, "use_kernels", lambda *_, **__: None)
+    asked = [
+        str(fresh),
+        "--num-outputs",
+        "2",
+        "--bars",
+        "2",
+        "--inject",
+        str(sorted(SONGS.glob("*.mid"))[0]),
+        "--bars",
+        "40",
+    ]
+    monkeypatch.setattr(sys, "argv", ["sample.py", *asked, "--out", str(tmp_path)])
+    with pytest.raises(minigen.MinigenError, match="blown up") as caught:
+        sample.main()
+    assert caught.value.code == 3
+    lengths = [len(minigen.read_midi(path)) for path in sorted(tmp_path.glob("*.mid"))]
+    assert lengths == [20, 640]
 
 
 def test_pieces_made_together_are_the_pieces_made_one_by_one(fresh, tmp_path):
@@ -230,13 +276,12 @@ def test_pieces_made_together_are_the_pieces_made_one_by_one(fresh, tmp_path):
 
 
 def test_learning_while_playing(fresh, tmp_path):
-    """At rate 0 the same bytes as without it, another piece at a rate, and exit 3 with the music so far when it blows
-    up; the checkpoint is never written to."""
+    """At rate 0 the same bytes as without it, at another rate another piece; the checkpoint is never written to."""
     before, place = fresh.read_bytes(), [fresh, "--bars", 1, "--primer", sorted(SONGS.glob("*.mid"))[0]]
     ways = {"off": [], "rest": ["--finetune-rate", 0], "learn": ["--finetune-rate", 0.01, "--finetune-iters", 2]}
     made = {}
     for way, more in ways.items():
-        mode = ["--finetune", "off" if way == "off" else "reset", "--finetune-window", 16]
+        mode = [] if way == "off" else ["--finetune", "reset", "--finetune-window", 16]
         done = script("sample", *place, *mode, *more, "--out", tmp_path / way)
         assert done.returncode == 0, done.stderr
         made[way] = next((tmp_path / way).glob("*.mid")).read_bytes()
@@ -296,6 +341,11 @@ BAD = {
     "a way to finetune that is none": ("sample", ["fresh.npz", "--finetune", "hard"], "--finetune"),
     "a window of 0": ("sample", ["fresh.npz", "--finetune", "reset", "--finetune-window", "0"], "--finetune-window"),
     "a decoder that learns": ("sample", ["decoder.npz", "--primer", "song.mid", "--finetune", "reset"], "--finetune"),
+    "an empty key": ("sample", ["fresh.npz", "--key", ""], "is no key"),
+    "a rate for nothing": ("sample", ["fresh.npz", "--finetune-rate", "0.1"], "--finetune"),
+    "a picture that is none": ("plot", ["fresh.npz", "--out", "a.svg"], ".png"),
+    "the trick meta-trained": ("train", ["two", "--meta", "1"], "pause-loss"),
+    "inner steps of no meta-training": ("train", ["two", "--meta-rate", "1"], "--meta"),
     "a trace of two pieces": ("sample", ["fresh.npz", "--trace", "a.npz", "--num-outputs", "2"], "--num-outputs"),
     "no trace": ("plot", ["fresh.npz"], "not a trace"),
     "a setting that is none": ("train", ["one", "--set", "wings=2"], "NAME=VALUE"),

@@ -58,6 +58,8 @@ def test_from_silence_steered_and_learning(tmp_path):
     ):
         rows, trace = saved(tmp_path / "a.npz", trained, **settings)
         assert (replay(trained, trace) == rows).all()
+    with pytest.raises(MinigenError, match="other weights"):
+        replay(trained._replace(params=trained.model.init(2)), trace)
     assert "finetune.drift" in "\n".join(in_words(trace, 5))
 
 

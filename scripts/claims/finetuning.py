@@ -21,7 +21,7 @@ from itertools import count
 import numpy as np
 from claims.common import judge, opposite, spread, table, trained
 from matplotlib.figure import Figure
-from scipy.stats import wilcoxon
+from scipy.stats import sem, t, wilcoxon
 
 from minigen.checkpoint import Trained
 from minigen.corpus import learned_and_held_out
@@ -124,11 +124,11 @@ def more(values, than, level: float) -> str:
 
 
 def conclude(claim: str, found: list[dict]):
-    lines, said = [], {}
+    lines, said, pieces = [], {}, {}
     shown = {"loop": ("longest loop", 1), "likeness": ("likeness beyond a bar", 2), "chords": ("different chords", 0)}
     shown |= {"notes": ("notes a step", 2), "entropy": ("entropy, nats a voice", 2)}
     for part in PARTS:
-        every = {
+        every = pieces[part] = {
             kind: {name: sum((seed[part][kind][name] for seed in found), []) for name in found[0][part][kind]}
             for kind in KINDS[part]
         }
@@ -161,12 +161,14 @@ def conclude(claim: str, found: list[dict]):
     def helps_little(every):
         """Even the upper end of a mean's 90% interval is a gain in likeness under HELP, for every kind."""
         gains = [np.subtract(of["likeness"], every["off"]["likeness"]) for kind, of in every.items() if kind != "off"]
-        return all(len(g) > 2 and g.mean() + 1.75 * g.std(ddof=1) / np.sqrt(len(g)) < HELP for g in gains)
+        return all(len(g) > 2 and g.mean() + t.ppf(0.95, len(g) - 1) * sem(g) < HELP for g in gains)
 
     parts = {
         "`final`: some kind makes longer loops": any_kind("final", "loop"),
         "`final`: some kind makes more likeness beyond a bar": any_kind("final", "likeness"),
-        "`capsules`: no kind helps": "yes" if helps_little(every) else opposite(any_kind("capsules", "likeness")),
+        "`capsules`: no kind helps": "yes"
+        if helps_little(pieces["capsules"])
+        else opposite(any_kind("capsules", "likeness")),
     }
     return [*lines, f"Means over {len(found)} seeds of {PIECES} pieces of {STEPS} steps each."], judge("Claim 5", parts)
 

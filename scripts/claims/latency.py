@@ -5,7 +5,7 @@ when it should have been predicting. With a delay of P the sought step is not in
 music: a pattern of P random chords over 12 keys, again and again; the loss is counted from its third time on, in nats
 a cell of those 12 keys. Who cannot see the repeat is left with the entropy of the chords, 0.500. Beside the two delays:
 a plain LSTM, which has to remember; groups with delays 1, 4, 8, 16 in which every gate reads every group; and the step
-one period ago as an input.
+one period ago as an input. To see nothing is to be left with 0.9 of the entropy or more.
 """
 
 from dataclasses import replace
@@ -22,6 +22,7 @@ from minigen.union import cross_entropy_forward
 PERIODS, DENSITY = (4, 8, 16), 0.2
 T, B, STEPS, RATE = 96, 32, 1000, 0.03
 ENTROPY = -DENSITY * np.log(DENSITY) - (1 - DENSITY) * np.log(1 - DENSITY)
+BLIND = 0.9  # of the entropy: who is left with more sees nothing
 KINDS = ("plain LSTM", "delay P-1", "delay P", "linked groups", "lagged input")
 PARTS, MINUTES = tuple(f"{kind}, {P}" for P in PERIODS for kind in KINDS), 0
 
@@ -78,9 +79,9 @@ def conclude(claim: str, found: list[dict]):
     lines = table(["share of the entropy that is left", *(f"P = {P}" for P in PERIODS)], rows)
     left = {kind: np.array([last(found, kind, P) for P in PERIODS]) for kind in KINDS}  # (periods, seeds)
     parts = {
-        "with a delay of P-1 over half is left at every period": above(left["delay P-1"].min(axis=0), 0.5),
-        "and with a delay of P": above(left["delay P"].min(axis=0), 0.5),
-        "lagged input leaves under half at every period": lower(left["lagged input"].max(axis=0), [0.5] * len(found)),
+        "a delay of P-1 sees nothing of it, at any period": above(left["delay P-1"].min(axis=0), BLIND),
+        "nor does a delay of P": above(left["delay P"].min(axis=0), BLIND),
+        "while lagged input sees it, at every period": lower(left["lagged input"].max(axis=0), [BLIND] * len(found)),
     }
     return lines, judge("Claim 4", parts)
 
