@@ -24,6 +24,7 @@ from minigen.corpus import CORPORA, find_songs
 from minigen.dataset import split, trim
 from minigen.errors import MinigenError, Parser, finite, run
 from minigen.kernels import use_kernels
+from minigen.likelihood import nats_a_step
 from minigen.sample import generate
 from minigen.train import validate
 
@@ -40,6 +41,7 @@ def main():
     add("--corpus", choices=CORPORA, help="a corpus instead of files (default: that of the checkpoint)")
     add("--seeds", type=finite(1, 10**5, int), default=100, help="pieces to generate, of seeds 0, 1, ...")
     add("--bars", type=finite(8, 10**4, int), default=16)
+    add("--particles", type=finite(1, 10**5, int), default=64, help="of the likelihood, where it is an estimate")
     add("--check", action="store_true", help="exit 1 where a bound is missed")
     args = parser.parse_args()
     trained = checkpoint.load(args.checkpoint)
@@ -66,6 +68,12 @@ def main():
         print(f"  {name:20} {value:.4f} nats a cell")
     if "decoder" in found:
         print(f"  {'octave decoder':20} {found['decoder']:.4f} nats a key")
+    exact = nats_a_step(model, trained.params, valid, args.particles)
+    how = f"{args.particles} particles, standard error {exact['error']:.4f}" if exact["error"] else "exact"
+    octaves = f", {exact['both']:.3f} with the octaves" if c.keys == 12 else ""
+    print(f"  {'whole steps':20} {exact['own']:.3f} nats a step{octaves} ({how})")
+    if exact["left out"]:
+        print(f"  {exact['left out']:.2%} of the steps have more notes than can be played: left out of the last line")
 
     stuck = [metrics.longest_stuck(piece) for piece in pieces]
     made, real = metrics.notes_a_step(pieces), metrics.notes_a_step(train + valid)

@@ -25,6 +25,11 @@ def test_the_rule():
     assert common.lower([1, 2, 5], [4, 5, 6]) == common.lower([1, 2], [4, 5]) == "not decided"
     assert [common.above(values, 2) for values in ([3, 4, 5], [0, 1, 1], [1, 3, 4])] == ["yes", "no", "not decided"]
     assert common.lower([1, np.nan, 2], [4, 5, 6]) == common.lower([1, 2, 3], [np.nan] * 3) == "not decided"
+    assert [common.in_every(seeds) for seeds in ([True] * 3, [True, False, True], [True] * 2)] == [
+        "yes",
+        "no",
+        "not decided",
+    ]
     assert common.judge("It", {"a": "yes", "b": "yes"}) == "It holds: a: yes; b: yes."
     assert common.judge("It", {"a": "yes", "b": "not decided"}).startswith("It is not decided")
     assert common.judge("It", {"a": "not decided", "b": "no"}).startswith("It does not hold here")

@@ -38,6 +38,11 @@ def above(values, bound: float) -> str:
     return lower([bound] * len(values), values)
 
 
+def in_every(outcomes) -> str:
+    """For what happens or does not, a seed at a time: "no" where one seed is a counterexample; of at least three."""
+    return "not decided" if len(outcomes) < 3 else "yes" if all(outcomes) else "no"
+
+
 def opposite(said: str) -> str:
     return {"yes": "no", "no": "yes"}.get(said, said)
 

@@ -13,12 +13,14 @@ Voices fall silent with and without the trick, for a reason that it does not tou
 88/89 notes a step where the chorales have one, so all are pushed towards the pause, and past it; and the gradient of a
 key's logit is p_v[key] times something, next to nothing in a voice that is sure to pause. "Quiet start" puts this to
 the test: it begins with a bias of the pause (`--set pause_bias=6.2`) with which the voices say one note a step.
+
+Training has collapsed where one voice plays over 0.8 of the notes; the claim is of every seed.
 """
 
 from dataclasses import replace
 
 import numpy as np
-from claims.common import above, judge, lower, spread, table, trained
+from claims.common import in_every, judge, spread, table, trained
 from matplotlib.figure import Figure
 
 from minigen.corpus import learned_and_held_out
@@ -41,7 +43,6 @@ PARTS, MINUTES = tuple(FORMS), 1.0
 WAYS = {"plain": "without the trick", "stop-gradient": "with it"}
 SILENT = 0.01  # of the notes: a voice that plays fewer is silent
 COLLAPSED = 0.8  # of the notes, played by one voice
-MARGIN = 0.2  # nats a step
 SIZES = range(5)  # notes a step; the chorales have no more than 4
 
 
@@ -128,13 +129,13 @@ def conclude(claim: str, found: list[dict]):
         ):
             rows += [row(f"{words}, {name}", [seed[key][way] for seed in seeds]) for way, name in WAYS.items()]
         lines += table(["", *(f"voice {v + 1}" for v in range(7))], rows)
+    collapsed = {form: [share > COLLAPSED for share in busiest[form]] for form in PARTS}
+    lines += ["", "Seeds that collapsed to one voice, of " + f"{len(found)}: " + ", ".join(
+        f"{form} {sum(seeds)}" for form, seeds in collapsed.items()) + "."]  # fmt: skip
     parts = {
-        "without the trick training collapses to one voice": above(busiest["plain"], COLLAPSED),
-        "with the trick it is better": lower(nats["stop-gradient"], nats["plain"]),
-        "with the pause loss instead it does not collapse": lower(busiest["pause"], [COLLAPSED] * len(found)),
-        f"and is at most {MARGIN} nats worse than with the trick": lower(
-            nats["pause"], np.add(nats["stop-gradient"], MARGIN)
-        ),
+        "without the trick training collapses to one voice": in_every(collapsed["plain"]),
+        "with it it does not": in_every([not seed for seed in collapsed["stop-gradient"]]),
+        "nor with the pause loss instead": in_every([not seed for seed in collapsed["pause"]]),
     }
     return lines, judge("Claim 3", parts)
 
