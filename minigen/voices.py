@@ -82,11 +82,11 @@ def voices_forward(params, features, V: int, state, draws, allowed=None, tempera
         p[v], softmax = softmax_forward(z)
         if "notes" in draws:
             notes[v] = draws["notes"][:, :, v]
-        elif "allowed" in draws:
-            some = draws["allowed"][:, :, v]
-            notes[v] = draw(leave_the_pause(z, some), draws["voices"][:, :, v], some)
         else:
             some = allowed(v, heard) if callable(allowed) else allowed
+            if "allowed" in draws:
+                some = draws["allowed"][:, :, v]
+                z = leave_the_pause(z, some)
             notes[v] = draw(z, draws["voices"][:, :, v], some)
         heard = xp.maximum(heard.real, one_hot(notes[v], K, features.real.dtype))
         caches.append((lstm, linear, softmax))
