@@ -31,7 +31,7 @@ WITH = History(replace(History.config, keys=12, voices=5, key_shift=True))
 COPIED = [lag for lag in WITH.config.lags if lag >= 16]
 BODIES = {"eight lags": WITH, "lag 1 alone": History(replace(WITH.config, lags=(1,)))}
 PARTS = tuple(BODIES)
-MINUTES = 3.0
+MINUTES = 1.2
 
 
 def passages(w):
