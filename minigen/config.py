@@ -22,9 +22,7 @@ class Config:
     linked: bool = False  # such capsules hear each other
     interleaved: bool = False  # feedback's rounds share one state
     loss: str = "stop-gradient"  # or "pause", or "plain"
-    pause_bias: float = (
-        0.0  # of every voice's logit of the pause, at the start: log(K (1-p)/p) lets it play p notes a step
-    )
+    pause_bias: float = 0.0  # of every voice's pause, at first: log(K (1-p) / p) lets it play p notes a step
     decoder_hidden: int = 100
     key_shift: bool = True  # train on -6..+5 semitones
     steps_a_bar: int = 16

@@ -79,11 +79,9 @@ def head_shapes(c, hears: bool, features: int) -> dict[str, tuple]:
     """The weights of the head that a configuration asks for."""
     if not c.voices:
         return keys_shapes(c.keys, features)
-    return (
-        voices_shapes(c.voices, c.keys, features, c.voice_hidden)
-        if hears
-        else at_once_shapes(c.voices, c.keys, features)
-    )
+    if hears:
+        return voices_shapes(c.voices, c.keys, features, c.voice_hidden)
+    return at_once_shapes(c.voices, c.keys, features)
 
 
 def head_forward(params, features, c, hears: bool, state, draws, allowed=None, temperature=1.0):
