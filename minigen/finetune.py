@@ -123,6 +123,6 @@ def play_learning(
             drift = np.linalg.norm(params.flat - learned.flat) / np.linalg.norm(learned.flat)
             found |= {"finetune.after": float(after), "finetune.drift": float(drift)}
         step, state_now = stepper(model, params, state, temperature)
-        keys, trace = step(played.rows[-1][None], draws | more)
-        played.add(keys[0], checked(trace), state_now())
+        keys, trace = checked(*step(played.rows[-1][None], draws | more))
+        played.add(keys[0], trace, state_now())
         yield keys[0], trace | more | found | (watch(params) if watch else {})

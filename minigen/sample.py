@@ -36,17 +36,16 @@ def prime(model, params, primer, seed: int) -> tuple[dict, np.ndarray, dict]:
 def steps_of(model, seed: int) -> Iterator[dict]:
     """The draws of step 0, 1, 2, ... of a piece: {"voices": (1, V), "decoder": (1, 88)}."""
     sizes = model.draw_sizes()
+    ends = np.cumsum(list(sizes.values()))
     for block in count():
-        u = uniforms(seed, "generate", block, [0], (BLOCK, sum(sizes.values())))[0]
-        for row in u:
-            parts = np.split(row, np.cumsum(list(sizes.values()))[:-1])
-            yield {name: part[None] for name, part in zip(sizes, parts, strict=True)}
+        parts = np.split(uniforms(seed, "generate", block, [0], (BLOCK, ends[-1]))[0], ends[:-1], axis=1)
+        for t in range(BLOCK):
+            yield {name: part[t : t + 1] for name, part in zip(sizes, parts, strict=True)}
 
 
 def stepper(model, params, state: dict, temperature: float = 1.0):
-    """-> step, state_now: step(x, draws) gives keys and trace and keeps the state, which state_now() gives.
-
-    Compiled where there is a kernel for this rung.
+    """-> step, state_now: step(x, draws) gives keys, trace and whether the probabilities are numbers, and keeps the
+    state, which state_now() gives. Compiled where there is a kernel for this rung.
     """
     fast = kernel("stepper")
     compiled = fast and fast(model, params, state, temperature)
@@ -56,16 +55,16 @@ def stepper(model, params, state: dict, temperature: float = 1.0):
     def step(x, draws):
         nonlocal state
         keys, trace, state = model.step(params, state, x, draws, temperature)
-        return keys, trace
+        return keys, trace, all(np.isfinite(trace[name]).all() for name in ("cells.P", "decoder.p") if name in trace)
 
     return step, lambda: state
 
 
-def checked(trace: dict) -> dict:
-    """The trace of a step, if what it says are numbers. Raises MinigenError (code 3) if not."""
-    if not all(np.isfinite(trace[name]).all() for name in ("cells.P", "decoder.p") if name in trace):
+def checked(keys, trace: dict, finite: bool) -> tuple[np.ndarray, dict]:
+    """What a step gave, without the last. Raises MinigenError (code 3) where its probabilities are not numbers."""
+    if not finite:
         raise MinigenError("the weights give probabilities that are not numbers: use other weights", code=3)
-    return trace
+    return keys, trace
 
 
 def play(
@@ -83,8 +82,8 @@ def play(
         given = ({"classes": pitch_classes(row[None] > 0)} | more for row, more in zip(primer, given, strict=False))
     step, _ = stepper(model, trained.params, state, temperature)
     for draws, more in zip(steps_of(model, seed), given, strict=False):
-        keys, trace = step(keys, draws | more)
-        yield keys[0], checked(trace) | more
+        keys, trace = checked(*step(keys, draws | more))
+        yield keys[0], trace | more
 
 
 def generate(trained: Trained, bars: int = 16, seed: int = 0, primer=None, temperature: float = 1.0) -> np.ndarray:

@@ -3,7 +3,7 @@ stream.
 
 The equations and their order are those of `step` and what it calls: reader, aggregator, voice after voice with its
 draw, the octaves and their draws. What makes it fast:
-  1. one call a step, and its arrays are made once
+  1. one call a step, its arrays made for 256 steps at once, and weights that lie where cache lines begin
   2. a product is a sum of rows of the weights: a row that meets a 0 is skipped, and what is struck is mostly 0
   3. where nothing is 0, four rows at a time, so that the sum is read and written once for all four
 """
@@ -14,6 +14,8 @@ import numpy as np
 from numba import njit
 
 from minigen.kernels.activations import OPTIONS, sigmoid, tanh
+
+BLOCK = 256  # steps whose arrays are made together
 
 compiled = njit(cache=True, nogil=True, **OPTIONS)
 
@@ -98,16 +100,23 @@ def _draw(z, u, allowed):
 
 
 @compiled
-def _step(past, x, lags, time, history, voices, octave, hc, hc_voices, u, u_keys, allowed, inject, temperature, out):
-    """past (P, 12) classes, the oldest first, x (88,) the step just heard; weights and states, edited in place; `out`
-    the arrays to fill: reader.w, features, voices.p, voices.notes, cells.P, decoder.z, decoder.p, keys."""
+def _step(roll, music, at, lags, time, history, voices, octave, hc, hc_voices, u, u_keys, allowed, inject, temperature,
+          out, n):  # fmt: skip
+    """roll (N, 88) and its classes, music (N, 12), whose row `at` was just heard: its classes are found here; weights
+    and states, edited in place; `out` the arrays to fill, their row n: reader.w, features, voices.p, voices.notes,
+    cells.P, decoder.z, decoder.p, keys. -> are the probabilities numbers."""
     (reader, weights, local, aggregator), (Wx, Wh, b, W_head, b_head) = history, voices
-    w, features, p, notes, P, z_keys, p_keys, keys = out
+    w, features, p, notes, P = out[0][n], out[1][n], out[2][n], out[3][n], out[4][n]
+    z_keys, p_keys, keys = out[5][n], out[6][n], out[7][n]
     V, K = len(Wh), 12
-    bits = np.empty(len(reader[0]) - K, x.dtype)
-    for n in range(len(bits)):
-        bits[n] = (time >> n) & 1
-    heard = past[-1]
+    bits = np.empty(len(reader[0]) - K, music.dtype)
+    for k in range(len(bits)):
+        bits[k] = (time >> k) & 1
+    x, heard = roll[at], music[at]
+    heard[:] = 0
+    for k in range(88):
+        if x[k] > 0:
+            heard[k % K] = 1
 
     a = reader[2].copy()
     _few(heard, reader[0][:K], a)
@@ -117,10 +126,10 @@ def _step(past, x, lags, time, history, voices, octave, hc, hc_voices, u, u_keys
     z = weights[1].copy()
     _all(hc[0], weights[0], z)
     _softmax(z, w)
-    reading = np.zeros(K, x.dtype)
+    reading = np.zeros(K, music.dtype)
     for l in range(len(lags)):
         for k in range(K):
-            reading[k] += w[l] * past[len(past) - lags[l], k]
+            reading[k] += w[l] * music[at + 1 - lags[l], k]
 
     a[:] = local[2]
     _few(heard, local[0][:K], a)
@@ -136,13 +145,14 @@ def _step(past, x, lags, time, history, voices, octave, hc, hc_voices, u, u_keys
     features[:] = hc[4]
 
     F = len(features)
-    classes, z_v = np.zeros(K, x.dtype), np.empty(K + 1, x.dtype)
+    classes, z_v = np.zeros(K, music.dtype), np.empty(K + 1, music.dtype)
     P[:] = 0
-    silent = x.dtype.type(1)
+    a_all = b.copy()
+    _all(features, Wx[:F].reshape(F, -1), a_all.reshape(-1))
+    silent = music.dtype.type(1)
     for v in range(V):
-        a_v = b[v].copy()
-        _all(features, Wx[v, :F], a_v)
-        _few(classes, Wx[v, F:], a_v)
+        a_v = a_all[v]
+        _few(classes, Wx[F:, v], a_v)
         _all(hc_voices[0, v], Wh[v], a_v)
         _cell(a_v, hc_voices[0, v], hc_voices[1, v])
         z_v[:] = b_head[v]
@@ -170,17 +180,27 @@ def _step(past, x, lags, time, history, voices, octave, hc, hc_voices, u, u_keys
     for k in range(88):
         p_keys[k] = sigmoid(z_keys[k] / temperature) if classes[k % K] > 0 else 0
         keys[k] = u_keys[k] < p_keys[k]
-    for n in range(K):
-        given, drawn, best = False, False, n
-        for k in range(n, 88, K):
+    for m in range(K):
+        given, drawn, best = False, False, m
+        for k in range(m, 88, K):
             given |= inject[k] > 0
             drawn |= keys[k] > 0
             best = k if p_keys[k] > p_keys[best] else best
-        if classes[n] > 0 and not drawn:
+        if classes[m] > 0 and not drawn:
             keys[best] = 1
         if given:
-            for k in range(n, 88, K):
+            for k in range(m, 88, K):
                 keys[k] = inject[k]
+    return math.isfinite(P.sum() + p_keys.sum())
+
+
+def aligned(array):
+    """A copy that begins with a cache line: half the loads would need two."""
+    room = np.empty(array.nbytes + 64, np.uint8)
+    begin = -room.ctypes.data % 64
+    copy = room[begin : begin + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
 
 
 def stepper(model, params, state: dict, temperature: float):
@@ -188,42 +208,42 @@ def stepper(model, params, state: dict, temperature: float):
     c = model.config
     if not (model.hears and c.keys == 12 and c.voice_hidden and len(state["time"]) == 1):
         return None
-    V, P = c.voices, c.past
-    dtype = params.dtype
-    history = tuple(params.layer(name) for name in ("reader", "weights", "local", "aggregator"))
-    octave = params.layer("octave"), params.layer("keys")
+    V, P, dtype = c.voices, c.past, params.dtype
+    history = tuple(tuple(map(aligned, params.layer(name))) for name in ("reader", "weights", "local", "aggregator"))
+    octave = tuple(tuple(map(aligned, params.layer(name))) for name in ("octave", "keys"))
     each = [params.layer(f"voice{v + 1}") + params.layer(f"head{v + 1}") for v in range(V)]
-    voices = tuple(np.stack(arrays) for arrays in zip(*each, strict=True))
+    Wx, *rest = zip(*each, strict=True)
+    voices = aligned(np.stack(Wx, axis=1)), *(aligned(np.stack(arrays)) for arrays in rest)
     names = ("reader", "local", "aggregator", "octave")
     hc = tuple(state[f"{name}.{part}"][0].copy() for name in names for part in "hc")
     hc_voices = np.stack([[state[f"voice{v + 1}.{part}"][0] for v in range(V)] for part in "hc"])
-    lags = np.array(c.lags)
-    roll, music = np.zeros((4096 + P, 88), np.uint8), np.zeros((4096 + P, 12), dtype)
-    roll[:P] = state["past"][:, 0]  # the last P rows before `at` are the past
-    music[:P] = model.music(roll[:P], dtype)
-    at, time = P, int(state["time"][0])
+    lags, scale = np.array(c.lags), dtype.type(temperature)
     everything, nothing = np.ones((V, 13), bool), np.zeros(88, np.uint8)
-    cells, scale = 12 + (c.loss == "pause"), dtype.type(temperature)
+    cells = 12 + (c.loss == "pause")
+    filled = {"reader.w": (len(lags),), "features": (c.hidden,), "voices.p": (V, 13), "voices.notes": (V,),
+              "cells.P": (cells,), "decoder.z": (88,), "decoder.p": (88,), "keys": (88,)}  # fmt: skip
+    types = {"voices.notes": np.int64, "keys": np.uint8}
+    roll, music = np.zeros((P + BLOCK, 88), np.uint8), np.zeros((P + BLOCK, 12), dtype)
+    roll[BLOCK:] = state["past"][:, 0]
+    music[BLOCK:] = model.music(roll[BLOCK:], dtype)
+    time, n, out = int(state["time"][0]), BLOCK, {}  # steps played of this block, whose arrays are made with its first
 
     def step(x, draws):
-        nonlocal at, time
-        if at == len(music):
-            roll[:P], music[:P], at = roll[-P:], music[-P:], P
-        roll[at], music[at], at = x[0], model.music(x[0], dtype), at + 1
-        out = (np.empty(len(lags), dtype), np.empty(c.hidden, dtype), np.empty((V, 13), dtype), np.empty(V, np.int64),
-               np.empty(cells, dtype), np.empty(88, dtype), np.empty(88, dtype), np.empty(88, np.uint8))  # fmt: skip
-        allowed = draws["allowed"][0] if "allowed" in draws else everything
-        inject = draws["inject"][0] if "inject" in draws else nothing
-        _step(music[at - P : at], x[0].astype(dtype), lags, time, history, voices, octave, hc, hc_voices,
-              draws["voices"][0], draws["decoder"][0], allowed, inject, scale, out)  # fmt: skip
-        time += 1
-        named = ("reader.w", "features", "voices.p", "voices.notes", "cells.P", "decoder.z", "decoder.p", "keys")
-        trace = {name: array[None] for name, array in zip(named, out, strict=True)}
-        trace |= {f"{name}.u": draws[name] for name in ("voices", "decoder")}
-        return trace["keys"], trace
+        nonlocal time, n, out
+        if n == BLOCK:
+            roll[:P], music[:P], n = roll[BLOCK:].copy(), music[BLOCK:].copy(), 0
+            out = {name: np.empty((BLOCK, *shape), types.get(name, dtype)) for name, shape in filled.items()}
+        roll[P + n] = x[0]
+        finite = _step(roll, music, P + n, lags, time, history, voices, octave, hc, hc_voices, draws["voices"][0],
+                       draws["decoder"][0], draws["allowed"][0] if "allowed" in draws else everything,
+                       draws["inject"][0] if "inject" in draws else nothing, scale, tuple(out.values()), n)  # fmt: skip
+        time, n = time + 1, n + 1
+        trace = {name: array[n - 1 : n] for name, array in out.items()}
+        trace["voices.u"], trace["decoder.u"] = draws["voices"], draws["decoder"]
+        return trace["keys"], trace, finite
 
     def state_now():
-        found = {"past": roll[at - P : at, None].copy(), "time": np.array([time])}
+        found = {"past": roll[n : n + P, None].copy(), "time": np.array([time])}
         for array, (name, part) in zip(hc, ((name, part) for name in names for part in "hc"), strict=True):
             found[f"{name}.{part}"] = array[None].copy()
         for part, arrays in zip("hc", hc_voices, strict=True):
