@@ -98,6 +98,7 @@ def play_learning(
         raise MinigenError(f"{model.name} plays what it is given: let a model that makes up music learn while playing")
     rested = trained.moments or Moments.of(learned.flat)
     params, moments = learned, rested
+    size = np.linalg.norm(learned.flat)
     played = Played(model, learned, primer, seed, tune.window)
     for n, (draws, more) in enumerate(zip(steps_of(model, seed), repeat({}) if given is None else given, strict=False)):
         state, found = played.states[-1], {}
@@ -118,10 +119,10 @@ def play_learning(
                                        "rate", code=3)  # fmt: skip
                 params = params.with_flat(flat)
             after, _, _, run_again = model.loss(params, batch, notes, begun, grad=False)
+            drift = float(np.linalg.norm(params.flat - learned.flat) / size)
             if (params.flat != learned.flat).any():  # else the state is what it was, to the last bit
                 state = run_again
-            drift = np.linalg.norm(params.flat - learned.flat) / np.linalg.norm(learned.flat)
-            found |= {"finetune.after": float(after), "finetune.drift": float(drift)}
+            found |= {"finetune.after": float(after), "finetune.drift": drift}
         step, state_now = stepper(model, params, state, temperature)
         keys, trace = checked(*step(played.rows[-1][None], draws | more))
         played.add(keys[0], trace, state_now())

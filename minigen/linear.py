@@ -10,7 +10,8 @@ def sigmoid(x):
 
 def linear_forward(x, W, b):
     """`y = x W + b`: x (..., I), W (I, O), b (O,) -> y (..., O), cache."""
-    return x @ W + b, (x, W)
+    y = x.reshape(-1, x.shape[-1]) @ W + b  # one product, where (T, B, I) @ (I, O) would be T of them
+    return y.reshape(*x.shape[:-1], -1), (x, W)
 
 
 def linear_backward(dy, cache):
@@ -18,7 +19,7 @@ def linear_backward(dy, cache):
     x, W = cache
     flat_x, flat_dy = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
     # in the forward pass this was: y = x @ W + b
-    return dy @ W.T, flat_x.T @ flat_dy, flat_dy.sum(axis=0)
+    return (flat_dy @ W.T).reshape(x.shape), flat_x.T @ flat_dy, flat_dy.sum(axis=0)
 
 
 @replaceable

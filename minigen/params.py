@@ -18,10 +18,11 @@ class Params:
         size = sum(math.prod(shape) for shape in self.shapes.values())
         self.flat = np.zeros(size, dtype) if flat is None else flat
         assert self.flat.shape == (size,), (self.flat.shape, size)
-        self.views, end = {}, 0
+        self.views, self.layers, end = {}, {}, 0
         for name, shape in self.shapes.items():
             start, end = end, end + math.prod(shape)
             self.views[name] = self.flat[start:end].reshape(shape)
+            self.layers.setdefault(name.rpartition(".")[0], []).append(self.views[name])
 
     def __getitem__(self, name: str):
         return self.views[name]
@@ -35,7 +36,7 @@ class Params:
 
     def layer(self, name: str) -> tuple:
         """The arrays of one layer, in the order declared."""
-        return tuple(view for key, view in self.views.items() if key.rpartition(".")[0] == name)
+        return tuple(self.layers.get(name, ()))
 
     def with_flat(self, flat) -> "Params":
         """The same layout over another vector (a copy, another dtype, another device, a gradient)."""

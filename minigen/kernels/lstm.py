@@ -65,7 +65,7 @@ def _backward(dh, dh_next, dc_next, x, h, c, gates, WxT, WhT, dx, dW, db, bounds
         da = np.empty((chunk * rows, 4 * H), x.dtype)
         xh = np.empty((chunk * rows, I + H), x.dtype)
         dxs = np.empty((chunk * rows if need_dx else 0, I), x.dtype)
-        part = np.empty((I + H, 4 * H), x.dtype)
+        part = np.empty((I + H if T > chunk else 0, 4 * H), x.dtype)
         dh_t = np.empty((rows, H), x.dtype)
         dh_t[:] = dh_next[low : low + rows]
         for end in range(T, 0, -chunk):
@@ -95,8 +95,11 @@ def _backward(dh, dh_next, dc_next, x, h, c, gates, WxT, WhT, dx, dW, db, bounds
                     xh[row, I:] = h[t, n]
                 # in the forward pass this was: a += h[t] @ Wh
                 np.dot(da[k * rows : (k + 1) * rows], WhT, dh_t)
-            np.dot(xh[: steps * rows].T, da[: steps * rows], part)
-            dW[s] += part
+            if end == T:
+                np.dot(xh[: steps * rows].T, da[: steps * rows], dW[s])
+            else:
+                np.dot(xh[: steps * rows].T, da[: steps * rows], part)
+                dW[s] += part
             for row in range(steps * rows):
                 db[s] += da[row]
             if need_dx:
@@ -109,7 +112,8 @@ def _backward(dh, dh_next, dc_next, x, h, c, gates, WxT, WhT, dx, dW, db, bounds
 
 def _slices(T: int, B: int, H: int) -> np.ndarray:
     """Where each core's rows begin: one slice a core, or one row a slice where there are fewer rows than cores."""
-    return np.linspace(0, B, min(B, share(T * B * H if B > 1 else 0)) + 1).astype(np.int64)
+    slices = min(B, share(T * B * H if B > 1 else 0))
+    return np.arange(slices + 1) * B // slices
 
 
 def lstm_forward(x, h0, c0, Wx, Wh, b):
@@ -130,10 +134,10 @@ def lstm_backward(dh, dc_last, cache, need_dx=True):
     dh_next = np.zeros((B, H), dtype)
     dc_next = np.zeros((B, H), dtype) if dc_last is None else dc_last.astype(dtype)
     dx = np.empty(x.shape if need_dx else (0, B, I), dtype)
-    dW, db = np.zeros((len(bounds) - 1, I + H, 4 * H), dtype), np.zeros((len(bounds) - 1, 4 * H), dtype)
-    WxT, WhT = np.ascontiguousarray(Wx.T), np.ascontiguousarray(Wh.T)
+    dW, db = np.empty((len(bounds) - 1, I + H, 4 * H), dtype), np.zeros((len(bounds) - 1, 4 * H), dtype)
+    WxT, WhT = np.ascontiguousarray(Wx.T if need_dx else Wx[:0].T), np.ascontiguousarray(Wh.T)
     dh = np.ascontiguousarray(dh, dtype)
     chunk = max(1, ROWS // -(-B // (len(bounds) - 1)))
     _backward(dh, dh_next, dc_next, x, h, c, gates, WxT, WhT, dx, dW, db, bounds, chunk)
-    dW, db = dW.sum(axis=0), db.sum(axis=0)
+    dW, db = (of[0] if len(of) == 1 else of.sum(axis=0) for of in (dW, db))
     return dx if need_dx else None, dh_next, dc_next, dW[:I], dW[I:], db
