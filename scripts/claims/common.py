@@ -6,6 +6,7 @@ from minigen.dataset import Dataset
 from minigen.train import learn
 
 BATCH, RATE = 16, 0.003
+QUIET = 3.9  # log(12 x 4), the quiet start: with this bias of the pause five voices begin at one class a step
 
 
 def trained(model, songs, seed: int, minutes: float, each=None):

@@ -1,18 +1,19 @@
 """Claim 2: the reader's weights settle on one lag over whole passages, and the loss falls there; a clear gain over no
 reader; yet in generation no long copying.
 
-`history` on 12 classes learns the chorales with its eight lags, and with lag 1 alone: a reader that can only repeat
-the input. A passage is a run of at least 16 steps on which the same lag has more than half of the weight; the loss
-inside and outside is of sounding steps. A copy is the longest run of steps that equal the step one of the lags of a bar
-or more before, and counts its sounding steps, loops left out: in held-out songs (their first 16 bars), in generated
-pieces of 16 bars, and in pieces of the same network with every lag given the same weight. "No long copying": generated
-copies are shorter than the songs' mean.
+`history` on 12 classes learns the chorales, its voices with a quiet start, with its eight lags and with lag 1 alone: a
+reader that can only repeat the input. A passage is a run of at least 16 steps on which the same lag has more than half
+of the weight; the loss inside and outside is of sounding steps. A copy is the longest run of steps that equal the step
+one of the lags of a bar or more before, and counts its sounding steps, loops left out: in held-out songs (their first
+16 bars), in generated pieces of 16 bars, and in pieces of the same network with every lag given the same weight. "No
+long copying": generated copies are shorter than the songs' mean. Tried before: 1.2 minutes and no quiet start; the
+losses were 1.86 (1.80 to 1.97) and 1.94 (1.83 to 1.99), and as much was left open.
 """
 
 from dataclasses import replace
 
 import numpy as np
-from claims.common import above, judge, lower, spread, table, trained
+from claims.common import QUIET, above, judge, lower, spread, table, trained
 from matplotlib.figure import Figure
 
 from minigen.checkpoint import Trained
@@ -27,11 +28,11 @@ from minigen.sample import generate
 from minigen.union import CLIP
 
 PIECES, STEPS, PASSAGE = 8, 256, 16
-WITH = History(replace(History.config, keys=12, voices=5, key_shift=True))
+WITH = History(replace(History.config, keys=12, voices=5, key_shift=True, pause_bias=QUIET))
 COPIED = [lag for lag in WITH.config.lags if lag >= 16]
 BODIES = {"eight lags": WITH, "lag 1 alone": History(replace(WITH.config, lags=(1,)))}
 PARTS = tuple(BODIES)
-MINUTES = 1.2
+MINUTES = 4.0
 
 
 def passages(w):

@@ -6,12 +6,15 @@ before it plays at this step; beside it, what that chance is where the voice, in
 step. Pause begets pause where voice 2 pauses more often after a pause of voice 1 than after a note, on steps that are
 not empty. On held-out chorales, at chords of three classes or more: how much of voice 1's distribution (given that it
 plays) lies on the chord, and over how many of its classes it spreads, the exponential of its entropy there: 1 where it
-knows which one to play. (That a step is not empty says more about voice 2 after a pause than after a note, and
-against a pause: hence the figures had it not heard.)
+knows which one to play. The voices have a quiet start: without it voice 1 pauses on 96 steps of 100. (That a step is
+not empty says more about voice 2 after a pause than after a note, and against a pause: hence the figures had it not
+heard.)
 """
 
+from dataclasses import replace
+
 import numpy as np
-from claims.common import above, judge, spread, table, trained
+from claims.common import QUIET, above, judge, spread, table, trained
 from matplotlib.figure import Figure
 
 from minigen.corpus import learned_and_held_out
@@ -22,7 +25,7 @@ from minigen.plots import save
 from minigen.voices import voices_forward
 
 PARTS = ("final", "pause-loss")
-MINUTES = 1.2
+MINUTES = 4.0
 PIECES, STEPS, SHOWN = 8, 256, 40
 
 
@@ -84,7 +87,7 @@ def chords(model, params, songs) -> dict:
 
 def one(claim: str, part: str, seed: int, minutes: float) -> dict:
     learned, held_out = learned_and_held_out("bach")
-    model = LADDER[part]()
+    model = LADDER[part](replace(LADDER[part].config, pause_bias=QUIET))
     run = trained(model, learned, seed, minutes)
     return listen(model, run.params) | chords(model, run.params, held_out) | {"steps": run.step}
 
