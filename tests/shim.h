@@ -26,7 +26,7 @@ enum Place { READY, AT_SHUFFLE, AT_BARRIER, DONE };
 struct Fiber { Place place; bool begun; int shuffles; jmp_buf here; ucontext_t start; };
 static Fiber fibers[MOST];
 static char *stacks;
-static float slots[MOST / 32][2][32]; // what lanes offer: two rounds, since a lane may be one ahead of another
+static unsigned slots[MOST / 32][2][32]; // what lanes offer: two rounds, since a lane may be one ahead of another
 static jmp_buf scheduler;
 static ucontext_t back;
 static int self, threads;
@@ -34,30 +34,18 @@ static void (*body)(void **);
 static void **arguments;
 extern "C" char __start_shared_memory[] __attribute__((weak)), __stop_shared_memory[] __attribute__((weak));
 
-// Let those go on that wait at `place`, if everybody in [from, to) who is not done waits there.
-static void release(Place place, int from, int to) {
-    for (int k = from; k < to; ++k)
-        if (fibers[k].place != place && fibers[k].place != DONE) return;
-    for (int k = from; k < to; ++k)
-        if (fibers[k].place == place) fibers[k].place = READY;
-}
-
-static void settle() {
-    const int warp = self / 32 * 32, end = warp + 32 < threads ? warp + 32 : threads;
-    release(AT_SHUFFLE, warp, end);
-    release(AT_BARRIER, 0, threads);
-}
-
-static void wait(Place place) {
+// Wait at `place` until everybody in [from, to) has come there: who has left the kernel never will.
+static void wait(Place place, int from, int to) {
     fibers[self].place = place;
-    settle();
-    if (fibers[self].place != READY && !_setjmp(fibers[self].here)) _longjmp(scheduler, 1);
+    bool all = true;
+    for (int k = from; k < to; ++k) all = all && fibers[k].place == place;
+    for (int k = from; all && k < to; ++k) fibers[k].place = READY;
+    if (!all && !_setjmp(fibers[self].here)) _longjmp(scheduler, 1);
 }
 
 static void enter() {
     body(arguments);
     fibers[self].place = DONE;
-    settle();
     _longjmp(scheduler, 1);
 }
 
@@ -130,13 +118,14 @@ template <class... A> int sizes(void (*)(A...), int *out) {
 }
 } // namespace shim
 
-static float __shfl_sync(unsigned, float x, int lane) {
+template <class X> X __shfl_sync(unsigned, X x, int lane) { // of the whole warp, whatever the mask
     const int warp = shim::self / 32, round = shim::fibers[shim::self].shuffles++ % 2;
-    shim::slots[warp][round][shim::self % 32] = x;
-    shim::wait(shim::AT_SHUFFLE);
-    return shim::slots[warp][round][lane % 32];
+    memcpy(&shim::slots[warp][round][shim::self % 32], &x, 4);
+    shim::wait(shim::AT_SHUFFLE, 32 * warp, 32 * warp + 32);
+    memcpy(&x, &shim::slots[warp][round][lane % 32], 4);
+    return x;
 }
-static float __shfl_xor_sync(unsigned mask, float x, int width) {
+template <class X> X __shfl_xor_sync(unsigned mask, X x, int width) {
     return __shfl_sync(mask, x, (threadIdx.x % 32) ^ width);
 }
-static void __syncthreads() { shim::wait(shim::AT_BARRIER); }
+static void __syncthreads() { shim::wait(shim::AT_BARRIER, 0, shim::threads); }

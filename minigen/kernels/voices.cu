@@ -5,12 +5,17 @@
 // draw             the draw alone, for voices at once and for steering
 // union_forward    P, the pause cell Q and the factors (1 - P), of all voices
 // union_backward   both forms, with or without the pause cell
+//
+// The union is no part of voice_forward: voices that hear nobody have it too, and it is one pass over p. Where nothing
+// is said of them: a few dozen registers and no shared memory.
 
-#define ROWS 64 // of a block of voice_forward
+#define ALL 0xffffffffu
+#define ROWS 64     // of a block of voice_forward
+#define THREADS 256 // of the same
 #define K (OUTCOMES - 1)
 
-// One outcome of softmax(z) restricted to `allowed` (null: all), by inverse CDF in outcome order. The uniform stays
-// below 1 where it was rounded to float32: an outcome of mass zero is never drawn.
+// One outcome of softmax(z) restricted to `allowed` (null: all), by inverse CDF in outcome order. A uniform that
+// was rounded to 1 would draw what has no mass.
 __device__ __forceinline__ int inverse_cdf(const float *z, const bool *allowed, float u) {
     float top = -3.4028235e38f, total = 0, cdf = 0;
 #pragma unroll
@@ -19,7 +24,7 @@ __device__ __forceinline__ int inverse_cdf(const float *z, const bool *allowed, 
 #pragma unroll
     for (int k = 0; k < OUTCOMES; ++k)
         if (!allowed || allowed[k]) total += expf(z[k] - top);
-    const float target = fminf(u, 0x1.fffffep-1f) * total;
+    const float target = fminf(u, 0.99999994f) * total; // the largest number below 1
     int outcome = 0;
 #pragma unroll
     for (int k = 0; k < OUTCOMES; ++k) {
@@ -33,15 +38,15 @@ __device__ __forceinline__ int inverse_cdf(const float *z, const bool *allowed, 
 // all share is written: p (V, N, K+1), notes (V, N), fresh (V, N), the note, or K where it was heard before; of heard
 // (V+1, N, K) v is read and v+1 written. gates (N, columns) of the next voice (null: none) get the row of table
 // (K, columns), out of the next voice's Wx, of every key heard.
-// Mapping: a thread a row, its logits in registers; then, after the one barrier, a warp a row, along the columns.
-// Budget: K+1 registers and two or three dozen, no shared memory. Floor (an estimate): the traffic of h, p, heard and
-// gates, at K = 12, H = 40 some 0.5 KB a row, and 1.3 KB more where something is heard.
-extern "C" __global__ void __launch_bounds__(ROWS)
+// Mapping: each of the first ROWS threads has a row, its logits in registers; then, after the barrier, each warp has a
+// row at a time, along the columns. Budget: K+1 registers and two or three dozen, no shared memory.
+// Floor (an estimate): the traffic, at K = 12 and H = 40 about 0.35 KB a row, and 1.3 KB more where something is heard.
+extern "C" __global__ void __launch_bounds__(THREADS)
 voice_forward(int N, int V, int v, int H, float temperature, const float *h, const float *W, const float *b,
               const float *u, const long long *given, const bool *allowed, float *p, long long *notes, int *fresh,
               float *heard, int columns, const float *table, float *gates) {
     const int first = blockIdx.x * ROWS, n = first + threadIdx.x;
-    if (n < N) {
+    if (threadIdx.x < ROWS && n < N) {
         float z[OUTCOMES];
 #pragma unroll
         for (int k = 0; k < OUTCOMES; ++k) z[k] = 0;
@@ -73,13 +78,15 @@ voice_forward(int N, int V, int v, int H, float temperature, const float *h, con
     if (!gates) return;
     __syncthreads(); // fresh is read by the whole block
 
-    for (int row = first + threadIdx.x / 32; row < first + ROWS && row < N; row += ROWS / 32)
+    for (int row = first + threadIdx.x / 32; row < first + ROWS && row < N; row += THREADS / 32) {
+        const int lane = threadIdx.x % 32, own = lane <= v ? fresh[lane * N + row] : K; // lane w has voice w's
         for (int w = 0; w <= v; ++w) {
-            const unsigned key = fresh[w * N + row];
+            const unsigned key = __shfl_sync(ALL, own, w);
             if (key >= K) continue;
-            for (int j = threadIdx.x % 32; j < columns; j += 32)
+            for (int j = lane; j < columns; j += 32)
                 gates[(size_t)row * columns + j] += table[key * columns + j];
         }
+    }
 }
 
 // Mapping: a thread a row. z (N, K+1), u (N,), allowed (rows, K+1) over and over, or null -> notes (N,).

@@ -17,7 +17,7 @@ from minigen.kernels.launch import NULL, launch, launch_over, packed
 from minigen.kernels.lstm_cuda import run, run_back
 from minigen.kernels.pointwise_cuda import softmax_backward
 
-ROWS = 64  # of a block of voice_forward
+ROWS, THREADS = 64, 256  # of a block of voice_forward
 
 
 class Sung(NamedTuple):
@@ -42,6 +42,7 @@ def voices_forward(params, features, V: int, state, draws, allowed=None, tempera
     Wx, Wh, b, W, head_b = (xp.stack(arrays) for arrays in zip(*layers, strict=True))
     (T, B, F), H, K = features.shape, Wh.shape[1], W.shape[2] - 1
     N, x = T * B, packed(features).reshape(T * B, F)
+    assert V <= 32, "a warp fetches the notes of all voices at once"
     h, c = xp.empty((V, T + 1, B, H), "float32"), xp.empty((V, T + 1, B, H), "float32")
     gates = xp.empty((V, T, B, 4 * H), "float32")
     for v in range(V):
@@ -57,7 +58,7 @@ def voices_forward(params, features, V: int, state, draws, allowed=None, tempera
         rows = (h[v, 1:], W[v], head_b[v], u, given, allowed, p, notes, fresh, heard)
         following = (4 * H, Wx[v + 1, F:], gates[v + 1]) if v + 1 < V else (0, NULL, NULL)
         sizes = (N, V, v, H, float(temperature))
-        launch("voices.cu", "voice_forward", (-(-N // ROWS),), ROWS, *sizes, *rows, *following, OUTCOMES=K + 1)
+        launch("voices.cu", "voice_forward", (-(-N // ROWS),), THREADS, *sizes, *rows, *following, OUTCOMES=K + 1)
     after = {f"voice{v + 1}.{part}": array[v, -1] for v in range(V) for part, array in (("h", h), ("c", c))}
     return (p, notes, after), Sung(x, heard, h, c, gates, Wx, Wh, W, p)
 
