@@ -27,12 +27,12 @@ class Deadlock(Exception):
 def library(code: str, options: tuple) -> ctypes.CDLL:
     """Compile once for each source and its macros."""
     names = re.findall(r'extern "C" __global__ void(?: __launch_bounds__\([^)]*\))?\s+(\w+)', code)
-    folder = Path(tempfile.mkdtemp(prefix="shim-"))
-    (folder / "kernels.cpp").write_text(code + "".join(ENTRY.format(name=name) for name in names))
     macros = [option for option in options if option.startswith("-D")]
     command = ["g++", "-std=c++17", "-O1", "-w", "-shared", "-fPIC", "-include", str(HEADER), *macros]
-    subprocess.run([*command, "kernels.cpp", "-o", "kernels.so"], cwd=folder, check=True)
-    return ctypes.CDLL(str(folder / "kernels.so"))
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "kernels.cpp").write_text(code + "".join(ENTRY.format(name=name) for name in names))
+        subprocess.run([*command, "kernels.cpp", "-o", "kernels.so"], cwd=folder, check=True)
+        return ctypes.CDLL(str(Path(folder, "kernels.so")))
 
 
 class RawModule:
@@ -47,7 +47,7 @@ class RawModule:
         """Arguments are C-contiguous arrays, and NumPy scalars of the very size that the kernel takes."""
         kernels = library(self.code, self.options)
 
-        def call(grid, block, args, *, shared_mem=0):
+        def call(grid, block, args, shared_mem=0):
             assert shared_mem == 0, "the shim has no dynamic shared memory"
             sizes = (ctypes.c_int * 64)()
             count = getattr(kernels, f"sizes_{name}")(sizes)
