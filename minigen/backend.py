@@ -13,7 +13,9 @@ import numpy as np
 
 from minigen.errors import MinigenError
 
-_fast: dict = {}  # name of a layer's function -> its kernel; empty: everything runs on the reference code
+# by where the arrays live: name of a layer's function -> its kernel; empty: everything runs on the reference code
+_fast: dict[str, dict] = {"numpy": {}, "cupy": {}}
+_REFUSED = {"numpy": "FDG", "cupy": "FDGd"}  # what only the reference code can take: complex; float64 on a GPU
 
 
 def array_module(x):
@@ -26,11 +28,20 @@ def to_host(x) -> np.ndarray:
     return x if array_module(x) is np else x.get()
 
 
-def _plain(x) -> bool:
-    """Nothing that only the reference code can take: no complex number, and nothing on a GPU."""
-    if isinstance(x, tuple):
-        return all(map(_plain, x))
-    return not hasattr(x, "dtype") or (array_module(x) is np and x.dtype.kind != "c")
+def _arrays(args) -> list:
+    """The arrays among a function's arguments, and in the tuples (caches) among them."""
+    found = []
+    for x in args:
+        found += _arrays(x) if isinstance(x, tuple) else [x] if hasattr(x, "ndim") else []
+    return found
+
+
+def _kernel(name: str, args):
+    """The kernel for arguments that are all of one array module and of types that it can take, or None."""
+    arrays = _arrays(args)
+    where = array_module(arrays[0]).__name__
+    taken = all(array_module(x).__name__ == where and x.dtype.char not in _REFUSED[where] for x in arrays)
+    return _fast[where].get(name) if taken else None
 
 
 def replaceable(function):
@@ -38,22 +49,21 @@ def replaceable(function):
 
     @functools.wraps(function)
     def call(*args, **kwargs):
-        kernel = _fast.get(function.__name__)
-        return (kernel if kernel and all(map(_plain, args)) else function)(*args, **kwargs)
+        return (_kernel(function.__name__, args) or function)(*args, **kwargs)
 
     call.reference = function
     return call
 
 
-def install(kernels: dict) -> None:
-    """Put these kernels (name -> function) behind the layers' functions, for the whole process; {}: the reference."""
-    _fast.clear()
-    _fast.update(kernels)
+def install(kernels: dict, where: str = "numpy") -> None:
+    """Put these kernels (name -> function) behind the layers' functions, for arrays of numpy or of cupy and for the
+    whole process; {}: the reference."""
+    _fast[where] = dict(kernels)
 
 
 def kernel(name: str):
-    """The kernel of that name, or None where none is installed: for what is no layer."""
-    return _fast.get(name)
+    """The kernel of that name for a CPU, or None where none is installed: for what is no layer."""
+    return _fast["numpy"].get(name)
 
 
 def use_device(choice: str):

@@ -8,7 +8,7 @@ dP/dp_v = prod_{u<v} (1 - p_u) instead of prod_{u!=v} (1 - p_u): a late, well-in
 longer takes the earlier ones' credit. It is not the gradient of any loss; a check holds the factors (`held`).
 """
 
-from minigen.backend import array_module
+from minigen.backend import array_module, replaceable
 from minigen.ops import counted
 
 CLIP = 1e-6
@@ -24,6 +24,7 @@ def products_of_others(q):
     return before, after
 
 
+@replaceable
 def union_forward(p, pause_cell: bool, held=None):
     """p (V, T, B, K+1) -> P (T, B, K), or (T, B, K+1) with the pause cell Q last; cache.
 
@@ -42,6 +43,7 @@ def union_forward(p, pause_cell: bool, held=None):
     return cells, (p, factors)
 
 
+@replaceable
 def union_backward(dcells, cache, stop_gradient: bool):
     """dcells (T, B, K or K+1) -> dp (V, T, B, K+1)."""
     p, factors = cache
@@ -67,6 +69,7 @@ def clip(P):
     return xp.where(inside, P, xp.where(P.real > 0.5, 1 - CLIP, CLIP).astype(P.real.dtype)), inside
 
 
+@replaceable
 def cross_entropy_forward(P, x, mask):
     """`-mean(x log P + (1-x) log(1-P))` over counted cells, P clipped to [1e-6, 1-1e-6].
 
@@ -79,6 +82,7 @@ def cross_entropy_forward(P, x, mask):
     return -(log * mask[..., None]).sum() / cells, (P, x, mask, cells)
 
 
+@replaceable
 def cross_entropy_backward(cache):
     """-> dP (T, B, C): `-1/P` where x is 1, `1/(1-P)` where it is 0, nothing outside the clip."""
     P, x, mask, cells = cache

@@ -58,6 +58,7 @@ def voices_shapes(V: int, K: int, features: int, H: int) -> dict[str, tuple]:
     return shapes
 
 
+@replaceable
 def voices_forward(params, features, V: int, state, draws, allowed=None, temperature=1.0):
     """features (T, B, F), draws {"voices": uniforms (T, B, V)} or {"notes": outcomes (T, B, V)}, allowed (T, B, K+1)
     or a function of (v, heard) that gives it -> (p (V, T, B, K+1), notes (V, T, B), state), cache.
@@ -93,6 +94,7 @@ def voices_forward(params, features, V: int, state, draws, allowed=None, tempera
     return (p, notes, after), (F, caches)
 
 
+@replaceable
 def voices_backward(dp, cache):
     """dp (V, T, B, K+1) at temperature 1 -> dfeatures (T, B, F), gradients by layer {"voice1": (dWx, dWh, db), ...}."""
     F, caches = cache

@@ -142,6 +142,12 @@ def judge_adam(m):
             assert (a == b).all()
     close(flat, naive.adam(w, grads, 0.01))
     assert moments.step == len(grads)
+    bad = np.where(np.arange(20) == 7, np.nan, grads[0])
+    assert m.all_finite(grads[0], 1.0) and not m.all_finite(bad, 1.0) and not m.all_finite(grads[0], np.inf)
+    kept, after = m.adam(flat, bad, moments, 0.01, m.all_finite(bad, 1.0))
+    assert (kept == flat).all() and (after.m == moments.m).all() and (after.v == moments.v).all()
+    changed, _ = m.adam(flat, grads[0], moments, 0.01, m.all_finite(grads[0], 1.0))
+    assert (changed != flat).all()
 
 
 # layer: (fault, the line's text, what it becomes)
@@ -235,8 +241,11 @@ MUTANTS = {
         ("epsilon too large", "BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8", "BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-6"),
         ("epsilon inside the root", "(xp.sqrt(v / (1 - BETA2**n)) + EPSILON)", "xp.sqrt(v / (1 - BETA2**n) + EPSILON)"),
         ("gradient not squared", "(1 - BETA2) * g * g", "(1 - BETA2) * abs(g)"),
-        ("uphill", "flat = flat - rate", "flat = flat + rate"),
+        ("uphill", "new = flat - rate", "new = flat + rate"),
         ("the caller's moments edited", "m = BETA1 * moments.m +", "moments.m *= 1.0000001\n    m = BETA1 * moments.m +"),
+        ("a bad gradient kept", "(v, moments.v)", "(v, v)"),
+        ("a gradient in two is enough", "xp.isfinite(grad).all()", "xp.isfinite(grad).any()"),
+        ("a bad loss unseen", " & xp.isfinite(loss)", ""),
         ("step not counted", "Moments(m, v, n)", "Moments(m, v, n - 1)"),
     ],
 }  # fmt: skip

@@ -1,17 +1,26 @@
 """Fast translations of the layers' functions; the array code is the specification, and a test holds each to it.
 
-lstm.py         the LSTM over a whole sequence
-pointwise.py    softmax, draws, the octave loss
-adam.py         Adam in one pass
-stream.py       one step of playing, all parts in one call
-activations.py  tanh, sigmoid and how kernels are compiled
-threads.py      how many threads a kernel gets
-numba_cpu.py    their table by name
+For a CPU, in Numba:
+    lstm.py         the LSTM over a whole sequence
+    pointwise.py    softmax, draws, the octave loss
+    adam.py         Adam in one pass
+    stream.py       one step of playing, all parts in one call
+    activations.py  tanh, sigmoid and how kernels are compiled
+    threads.py      how many threads a kernel gets
+    numba_cpu.py    their table by name
+
+For CUDA, in float32; Numba is not needed:
+    lstm.cu, lstm_step.cu    lstm_cuda.py       the LSTM over a whole sequence
+    voices.cu                voices_cuda.py     voices that hear each other, their draws and their union
+    pointwise.cu, adam.cu    pointwise_cuda.py  softmax, the two losses, Adam
+    launch.py                                   how a kernel is compiled and launched
+    cuda.py                                     their table by name
 """
 
 import ctypes
 import os
 
+import numpy as np
 from threadpoolctl import threadpool_limits
 
 from minigen.backend import install
@@ -37,21 +46,29 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
-def use_kernels(choice: str, threads: int | None = None, say=lambda words: None) -> str:
+def use_kernels(choice: str, threads: int | None = None, say=lambda words: None, xp=np) -> str:
     """Choose `reference`, `fast` or `auto`, and how many threads, for the whole process; returns the words to show.
 
-    The fast kernels split the batch over the threads and give each its own products, so BLAS gets one, and freed memory
-    is kept; the reference leaves the threads to BLAS. `say` is told before the kernels are loaded, since the first time
-    they are compiled.
+    `xp` is the array module that will be used: for CuPy the fast kernels are those for CUDA, which need no Numba. Those
+    for a CPU split the batch over the threads and give each its own products, so BLAS gets one, and freed memory is
+    kept; the reference leaves the threads to BLAS. `say` is told before they are loaded, since the first time they are
+    compiled.
     Raises MinigenError where `fast` is asked for and Numba is not there.
     """
     threads = threads or cores()
     if threads > cores():
         raise MinigenError(f"{threads} threads were asked for and there are {cores()} cores: ask for so many or fewer")
     install({})
+    install({}, "cupy")
     if choice == "reference":
         threadpool_limits(threads)
         return f"reference (threads: {threads})"
+    if xp is not np:
+        from minigen.kernels import cuda
+
+        install(cuda.KERNELS, "cupy")
+        threadpool_limits(threads)
+        return "fast (CUDA)"
     say("loading the kernels (compiled the first time, in about half a minute)")
     try:
         from minigen.kernels import numba_cpu

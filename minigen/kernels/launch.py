@@ -1,0 +1,38 @@
+"""How a CUDA kernel is launched. A .cu file is compiled for the card when first used, once for each set of macros, and
+CuPy keeps what was compiled in its own folder. CuPy is imported only then."""
+
+import functools
+from importlib.resources import files
+
+import numpy as np
+
+from minigen.backend import array_module
+
+NULL = np.uintp(0)  # for an array that there is none of
+
+
+@functools.cache
+def kernel(file: str, name: str, **macros):
+    """The kernel `name` of that file, compiled with those macros."""
+    import cupy
+
+    code = files("minigen.kernels").joinpath(file).read_text(encoding="utf-8")
+    options = tuple(f"-D{macro}={value}" for macro, value in macros.items())
+    return cupy.RawModule(code=code, options=options).get_function(name)
+
+
+def packed(x, dtype="float32"):
+    """The array as a kernel reads it: side by side in memory, of that type; a copy only where it is not."""
+    return array_module(x).ascontiguousarray(x, dtype)
+
+
+def launch(file: str, name: str, blocks: tuple, threads: int, *args, **macros) -> None:
+    """Launch so many blocks of so many threads; whole numbers go in as int, others as float, arrays as they are."""
+    kinds = {bool: np.bool_, int: np.int32, float: np.float32}
+    given = tuple(kinds[type(a)](a) if type(a) in kinds else a for a in args)
+    kernel(file, name, **macros)(blocks, (threads,), given)
+
+
+def launch_over(cells: int, file: str, name: str, *args, **macros) -> None:
+    """Launch a thread a cell, in blocks of 256."""
+    launch(file, name, (-(-cells // 256),), 256, *args, **macros)

@@ -1,0 +1,286 @@
+"""The gates that every CUDA kernel passes without a GPU: NVIDIA's compiler for registers and spills, and g++ behind a
+shim for what it computes, under several orders of the warps. A planted fault shows that each gate can be red."""
+
+import re
+import shutil
+import subprocess
+import sys
+from importlib.resources import files
+from types import SimpleNamespace
+
+import numpy as np
+import nvrtc
+import pytest
+import shim
+
+from minigen import adam, backend, decoder, linear, lstm, union, voices
+from minigen.gradcheck import toy_batch
+from minigen.kernels import launch, use_kernels
+from minigen.kernels.cuda import KERNELS
+from minigen.ladder import LADDER
+from minigen.params import Params
+
+BOUND = 1e-5  # of the largest number
+MODULES = (linear, lstm, voices, union, decoder, adam)
+REFERENCE = {name: getattr(module, name).reference for name in KERNELS for module in MODULES if hasattr(module, name)}
+SOURCES = {file.name: file.read_text() for file in files("minigen.kernels").iterdir() if file.name.endswith(".cu")}
+# the macros that a file is compiled with here, and the most registers that a thread of it may have
+COMPILED = [
+    ("lstm.cu", {"HIDDEN": 40}, 128),
+    ("lstm.cu", {"HIDDEN": 100}, 168),
+    ("lstm.cu", {"HIDDEN": 108}, 168),
+    ("lstm_step.cu", {}, 32),
+    ("voices.cu", {"OUTCOMES": 13}, 64),
+    ("voices.cu", {"OUTCOMES": 89}, 168),
+    ("pointwise.cu", {}, 32),
+    ("adam.cu", {}, 32),
+]
+needs_nvrtc = pytest.mark.skipif(nvrtc.library() is None, reason="needs NVRTC: pip install nvidia-cuda-nvrtc-cu12")
+needs_gcc = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
+
+
+def hold_registers(code: str, architecture: str, macros: dict, most: int):
+    """Every kernel of the source is compiled, within so many registers, and nothing is spilled."""
+    use = nvrtc.compiled(code, architecture, macros)
+    assert len(use) == code.count("__global__")
+    for name, (registers, spilled) in use.items():
+        assert spilled == 0, f"{name} spills {spilled} bytes"
+        assert registers <= most, f"{name} takes {registers} registers"
+
+
+@needs_nvrtc
+class TestRegisters:
+    @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
+    @pytest.mark.parametrize("file, macros, most", COMPILED)
+    def test_every_kernel(self, file, macros, most, architecture):
+        hold_registers(SOURCES[file], architecture, macros, most)
+
+    def test_every_file_is_compiled(self):
+        assert {file for file, _, _ in COMPILED} == SOURCES.keys()
+
+    def test_a_planted_spill_is_seen(self):
+        """Two blocks a multiprocessor would leave each thread half of the registers."""
+        code = SOURCES["lstm.cu"].replace("(THREADS, 1)", "(THREADS, 2)")
+        with pytest.raises(AssertionError, match="spills"):
+            hold_registers(code, "sm_90", {"HIDDEN": 100}, 168)
+
+
+@pytest.fixture
+def plant(monkeypatch):
+    """plant(file, old, new): CuPy is what it takes to launch kernels through the shim, with an edit of their source."""
+
+    def put(edited="", old="", new=""):
+        def module(code, options):
+            assert not (edited and code == SOURCES[edited]) or old in code
+            return shim.RawModule(code.replace(old, new, 1) if code == SOURCES.get(edited) else code, options)
+
+        launch.kernel.cache_clear()
+        monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(RawModule=module))
+
+    put()
+    yield put
+    launch.kernel.cache_clear()
+
+
+@pytest.fixture(params=shim.ORDERS)
+def order(request, plant, monkeypatch):
+    monkeypatch.setattr(shim.RawModule, "order", shim.ORDERS[request.param])
+
+
+def single(x):
+    """float64 as float32, in tuples too."""
+    if isinstance(x, tuple):
+        return tuple(map(single, x))
+    return x.astype(np.float32) if getattr(x, "dtype", None) == np.float64 else x
+
+
+def close(ours, theirs):
+    if isinstance(theirs, tuple | list):
+        for a, b in zip(ours, theirs, strict=True):
+            close(a, b)
+    elif theirs is None:
+        assert ours is None
+    else:
+        assert np.shape(ours) == np.shape(theirs) and np.asarray(ours).dtype in (np.float32, np.int64, bool)
+        assert np.abs(ours - theirs).max() <= BOUND * np.abs(theirs).max()  # false where one is not a number
+
+
+def hold(names, arrays, *backward):
+    """Forward, then backward twice, in float32 through the kernels against the reference in float64."""
+    ours, our_cache = KERNELS[names[0]](*single(tuple(arrays)))
+    theirs, their_cache = REFERENCE[names[0]](*arrays)
+    close(ours, theirs)
+    at = [k for k, array in enumerate(backward) if array is Ellipsis][0]  # where the cache goes
+    expected = REFERENCE[names[1]](*backward[:at], their_cache, *backward[at + 1 :])
+    for _ in range(2):
+        close(KERNELS[names[1]](*single(backward[:at]), our_cache, *backward[at + 1 :]), expected)
+
+
+def hold_lstm(T, B, H):
+    """Few steps: with weights this large float32 itself goes astray after some dozens."""
+    rng, I = np.random.default_rng(T + B + H), 6
+    shapes = [(T, B, I), (B, H), (B, H), (I, 4 * H), (H, 4 * H), (4 * H,)]
+    arrays = [rng.normal(size=shape) * 0.5 for shape in shapes]
+    dh, dc = rng.normal(size=(T, B, H)), rng.normal(size=(B, H))
+    hold(("lstm_forward", "lstm_backward"), arrays, dh, dc, ...)
+    hold(("lstm_forward", "lstm_backward"), arrays, dh, None, ..., False)
+
+
+def hold_voices(T, B, K, H, V=3, F=6):
+    """Draws restricted to the truth, draws of all, and notes that are given."""
+    rng, shapes = np.random.default_rng(K), voices.voices_shapes(V, K, F, H)
+    params = Params(shapes, rng.normal(size=Params(shapes).flat.size) * 0.5)
+    features, dp = rng.normal(size=(T, B, F)), rng.normal(size=(V, T, B, K + 1))
+    state = {f"voice{v + 1}.{part}": rng.normal(size=(B, H)) for v in range(V) for part in "hc"}
+    u, allowed = rng.random((T, B, V)).astype(np.float32), voices.allow_truth(rng.random((T, B, K)) < 0.2)
+    given = {"notes": rng.integers(0, K + 1, (T, B, V))}
+    few = params.with_flat(single(params.flat)), single(features), V, {k: single(a) for k, a in state.items()}
+    for draws, some in (({"voices": u}, allowed), ({"voices": u}, None), (given, None)):
+        for temperature in (1.0, 0.7):
+            ours, our_cache = KERNELS["voices_forward"](*few, draws, some, temperature)
+            theirs, their_cache = REFERENCE["voices_forward"](params, features, V, state, draws, some, temperature)
+            close(ours[:2], theirs[:2])
+            assert (ours[1] == theirs[1]).all()
+            close([ours[2][key] for key in theirs[2]], list(theirs[2].values()))
+        theirs_back = REFERENCE["voices_backward"](dp, their_cache)
+        ours_back = KERNELS["voices_backward"](single(dp), our_cache)
+        close(ours_back[0], theirs_back[0])
+        for layer, grads in theirs_back[1].items():
+            close(ours_back[1][layer], grads)
+
+
+def hold_octave_loss(T, B):
+    rng = np.random.default_rng(4)
+    keys, mask = (rng.random((T, B, 88)) < 0.05).astype(float), rng.random((T, B)) < 0.8
+    z = rng.normal(size=(T, B, 88)) * 10
+    names = ("octave_loss_forward", "octave_loss_backward")
+    hold(names, [z, keys, decoder.pitch_classes(keys), mask], ...)
+
+
+@needs_gcc
+class TestShim:
+    def test_every_kernel_has_a_reference(self):
+        assert REFERENCE.keys() == KERNELS.keys()
+
+    @pytest.mark.parametrize("T, B, H", [(1, 1, 40), (6, 2, 37), (5, 1, 100), (3, 2, 108), (2, 2, 130)])
+    def test_lstm(self, T, B, H, order):
+        hold_lstm(T, B, H)
+
+    @pytest.mark.parametrize("T, B, K, H", [(1, 1, 12, 9), (23, 3, 12, 9), (23, 3, 88, 9), (2, 2, 12, 120)])
+    def test_voices(self, T, B, K, H, order):
+        hold_voices(T, B, K, H)
+
+    @pytest.mark.parametrize("pause_cell", [False, True])
+    @pytest.mark.parametrize("stop_gradient", [False, True])
+    def test_union_and_its_loss(self, pause_cell, stop_gradient, order):
+        rng, (V, T, B, K) = np.random.default_rng(2), (4, 5, 3, 12)
+        p = linear.softmax_forward(rng.normal(size=(V, T, B, K + 1)) * 2)[0]
+        dcells = rng.normal(size=(T, B, K + pause_cell))
+        hold(("union_forward", "union_backward"), [p, pause_cell], dcells, ..., stop_gradient)
+        x, mask = (rng.random(dcells.shape) < 0.3).astype(float), rng.random((T, B)) < 0.8
+        P = rng.uniform(0.05, 0.95, dcells.shape)
+        hold(("cross_entropy_forward", "cross_entropy_backward"), [P, x, mask], ...)
+        P[0, 0, :3] = 0, 1, 0.5  # what is clipped is another number in float32
+        loss, cache = REFERENCE["cross_entropy_forward"](*single((P, x, mask)))
+        close(KERNELS["cross_entropy_forward"](*single((P, x, mask)))[0], loss)
+        close(KERNELS["cross_entropy_backward"](cache), REFERENCE["cross_entropy_backward"](cache))
+
+    @pytest.mark.parametrize("T, B", [(1, 1), (9, 5)])
+    def test_softmax_and_draw(self, T, B, order):
+        rng = np.random.default_rng(6)
+        z, u = rng.normal(size=(T, B, 13)) * 3, rng.random((T, B)).astype(np.float32)
+        hold(("softmax_forward", "softmax_backward"), [z], rng.normal(size=(T, B, 13)), ...)
+        for some in (None, voices.allow_truth(rng.random((T, B, 12)) < 0.3)):
+            assert (KERNELS["draw"](single(z), u, some) == REFERENCE["draw"](z, u, some)).all()
+        last = np.full((T, B), 1 - 1e-9)  # rounds to 1 in float32
+        assert (KERNELS["draw"](single(z), last) <= 12).all()
+
+    def test_octave_loss(self, order):
+        hold_octave_loss(9, 5)
+
+    def test_adam(self, order):
+        """And an update whose gradient is no number changes nothing."""
+        rng, n = np.random.default_rng(5), 700
+        flat, loss = rng.normal(size=n), np.float32(1)
+        ours, theirs = single(flat), flat
+        our, their = adam.Moments.of(ours), adam.Moments.of(theirs)
+        for step in range(5):
+            grad = rng.normal(size=n) * 2
+            grad[7] = np.nan if step == 2 else 0
+            finite = KERNELS["all_finite"](single(grad), loss)
+            assert finite == REFERENCE["all_finite"](grad, loss) == (step != 2)
+            ours, our = KERNELS["adam"](ours, single(grad), our, 0.01, finite)
+            theirs, their = REFERENCE["adam"](theirs, grad, their, 0.01, finite)
+            close((ours, our.m, our.v), (theirs, their.m, their.v))
+        assert not KERNELS["all_finite"](single(flat), np.float32(np.inf))
+
+    @pytest.mark.parametrize("name", LADDER)
+    def test_a_model_whole(self, name, plant, monkeypatch):
+        """Loss, gradients, state and notes of every rung, all kernels together."""
+        model, T, B = LADDER[name](), 6, 2
+        params, batch = model.init(1), toy_batch(model, T, B)
+        draws = model.draws(8, "test", 0, range(B), T)
+        use_kernels("reference", 1)
+        expected = model.loss(params, batch, draws)
+        monkeypatch.setitem(backend._fast, "numpy", KERNELS)  # as if NumPy were CuPy
+        loss, grads, trace, state = model.loss(params, batch, draws)
+        close((loss, grads.flat), (expected[0], expected[1].flat))
+        for key in ("voices.notes", "voices.p", "cells.P", "decoder.p"):
+            if key in trace:
+                close(trace[key], expected[2][key])
+        for key in model.states():
+            close((state[f"{key}.h"], state[f"{key}.c"]), (expected[3][f"{key}.h"], expected[3][f"{key}.c"]))
+
+
+BARRIERS = [(file, n) for file in SOURCES for n in range(SOURCES[file].count("__syncthreads();"))]
+
+
+@needs_gcc
+@pytest.mark.parametrize("file, n", BARRIERS)
+def test_a_missing_barrier_is_seen(file, n, plant, monkeypatch):
+    """Any one of them: some order of the warps gives another result."""
+    check = {
+        "lstm.cu": lambda: hold_lstm(6, 1, 37),
+        "voices.cu": lambda: hold_voices(23, 3, 12, 9),
+        "pointwise.cu": lambda: hold_octave_loss(9, 5),
+    }[file]
+    parts = re.split(r"(__syncthreads\(\);)", SOURCES[file])
+    parts[2 * n + 1] = ""
+    plant(file, SOURCES[file], "".join(parts))
+    red = 0
+    for number in shim.ORDERS.values():
+        monkeypatch.setattr(shim.RawModule, "order", number)
+        try:
+            check()
+        except (AssertionError, shim.Deadlock):
+            red += 1
+    assert red
+
+
+@needs_gcc
+def test_a_lane_missing_at_a_shuffle_is_seen(plant):
+    plant("lstm.cu", "const float i = __shfl_sync", "if (s == 3) return;\n            const float i = __shfl_sync")
+    with pytest.raises(shim.Deadlock):
+        hold_lstm(6, 1, 37)
+
+
+def test_cuda_kernels_need_no_numba():
+    """And CuPy is imported when the first of them is launched."""
+    program = """
+import sys
+sys.modules["numba"] = None
+from minigen.kernels import use_kernels
+print(use_kernels("fast", 1, xp="not NumPy"), "cupy" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "fast (CUDA) False", done.stderr
+
+
+def test_float64_on_a_gpu_runs_the_reference(monkeypatch):
+    """And so does every complex number; float32 runs the kernel of where it lives."""
+    there = SimpleNamespace(__name__="cupy")
+    monkeypatch.setattr(backend, "array_module", lambda x: there if x.ndim else np)
+    monkeypatch.setitem(backend._fast, "cupy", {"layer": "kernel"})
+    for dtype, kernel in (("float32", "kernel"), ("float64", None), ("complex128", None)):
+        assert backend._kernel("layer", (np.zeros(3, dtype), (np.zeros(2, "float32"), None))) == kernel
+    assert backend._kernel("layer", (np.zeros(3, "float32"), np.zeros((), "float32"))) is None  # one on the host
