@@ -69,9 +69,9 @@ class Ranks:
 
     def timing(self) -> str:
         """A sentence on what a step took, or "" where there were not two; all ranks have to ask."""
-        times = np.array(self.comm.allgather(self.times)) if len(self.times) > 1 else np.zeros((1, 0, 2))
-        if not times.size:
+        if len(self.times) < 2:
             return ""
+        times = np.array(self.comm.allgather(self.times))
         steps, spent = np.diff(times[0, :, 1]), times[..., 1] - times[..., 0]
         # the rank that comes last waits for nobody: its time is what the Allreduce takes
         step, least, mean = (1e3 * np.median(some) for some in (steps, spent.min(axis=0), spent.mean(axis=0)))
