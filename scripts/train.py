@@ -140,8 +140,8 @@ def loop(args, model, state: Run, folder: Folder, data: Dataset, valid: list, st
     meta = Meta(args.meta, args.meta_rate, not args.first_order) if args.meta else None
     began, before = time.monotonic(), sum(row["seconds"] for row in state.rows[-1:])
     first, shown, ended = state.step, state.rows[-1]["valid_loss"] if state.rows else float("nan"), ""
-    form, hidden = "{percentage:3.0f}%|{bar:20}| {postfix}", True if ranks.rank else None
-    bar = tqdm(total=100, bar_format=form, disable=hidden, leave=False)
+    form, quiet = "{percentage:3.0f}%|{bar:20}| {postfix}", True if ranks.rank else None
+    bar = tqdm(total=100, bar_format=form, disable=quiet, leave=False)
     while not ended:
         update(model, state, data, args.seed, args.rows, meta, ranks)
         spent, mean = time.monotonic() - began, state.mean
