@@ -11,7 +11,9 @@ from minigen.dataset import Dataset, whole_songs
 from minigen.errors import MinigenError
 from minigen.meta import Meta, meta_draws, meta_loss
 from minigen.params import Params
+from minigen.ranks import Ranks
 
+ALONE = Ranks()
 FALL, LOWEST = 0.3, 1e-5
 COUNTERS = ("rate", "step", "best", "best_step", "fell_at")
 
@@ -40,9 +42,9 @@ def on_device(xp, batch: dict) -> dict:
     return batch if xp is np else {name: xp.asarray(array) for name, array in batch.items()}
 
 
-def update(model, run: Run, dataset: Dataset, seed: int, rows, meta: Meta | None = None) -> dict:
+def update(model, run: Run, dataset: Dataset, seed: int, rows, meta: Meta | None = None, ranks=ALONE) -> dict:
     """One step of training on fragments `rows` of batch number run.step -> losses in nats; with `meta` the losses after
-    its inner steps, and the gradient through them.
+    its inner steps, and the gradient through them; with `ranks` what the rows of all of them give together.
 
     Raises MinigenError (code 3) where the loss is not a number.
     """
@@ -54,6 +56,10 @@ def update(model, run: Run, dataset: Dataset, seed: int, rows, meta: Meta | None
     else:
         draws = meta_draws(model, seed, "meta", run.step, rows)
         loss, grads, trace, _ = meta_loss(model, run.params, batch, draws, meta)
+    found = parts_of(loss, trace)
+    if ranks.size > 1:
+        flat, found = ranks.mean(grads.flat, found, int(batch["mask"].sum()))
+        loss, grads = found["loss"], grads.with_flat(flat)
     if not (np.isfinite(float(loss)) and bool(xp.isfinite(grads.flat).all())):
         raise MinigenError(
             f"the loss or its gradient is not a number at step {run.step}: train again, or go on from an earlier "
@@ -63,7 +69,6 @@ def update(model, run: Run, dataset: Dataset, seed: int, rows, meta: Meta | None
     flat, run.moments = adam(run.params.flat, grads.flat, run.moments, run.rate)
     run.params = run.params.with_flat(flat)
     run.step += 1
-    found = parts_of(loss, trace)
     run.mean = {name: 0.9 * run.mean.get(name, value) + 0.1 * value for name, value in found.items()}
     return found
 

@@ -6,6 +6,7 @@
     python scripts/train.py --resume runs/bach-final          go on where a run stopped
     python scripts/train.py my_midi/ --init samples/chorales.npz    go on from a checkpoint, with other music
     python scripts/train.py --model pause-loss --meta 1 --batch 8   weights that know they will be finetuned
+    mpiexec -n 2 python scripts/train.py                      two processes, half of every batch each
 
 It prints a line every 25 steps: training loss and held-out loss (cells + decoder, nats a cell), the rate, the speed:
 
@@ -17,7 +18,6 @@ refused.txt and a piece every 250 steps.
 """
 
 import csv
-import itertools
 import json
 import shlex
 import sys
@@ -37,11 +37,10 @@ from minigen.errors import MinigenError, Parser, Stop, finite, run
 from minigen.kernels import use_kernels
 from minigen.ladder import LADDER, rung
 from minigen.meta import AHEAD, Meta, check
-from minigen.runs import Folder
-from minigen.songset import SongSet
+from minigen.ranks import Ranks, together
+from minigen.runs import Folder, run_folder, tell
 from minigen.train import COUNTERS, Run, judge, update, validate
 
-SHOWN = 8  # refused files named on the screen
 EVERY = 25  # steps from one validation to the next
 PATIENCE = 150  # steps without a better validation before the rate falls
 LICENCES = {
@@ -74,7 +73,7 @@ def arguments():
     add("--seed", type=finite(0, 2**63 - 1, int), help="default: 0")
     add("--device", choices=["auto", "cpu", "cuda"], default="auto")
     add("--kernels", choices=["reference", "fast", "auto"], default="auto")
-    add("--threads", type=finite(1, 4096, int), help="default: one a core")
+    add("--threads", type=finite(1, 4096, int), help="default: one a core; ranks share the cores")
     add("--valid", type=finite(0.001, 0.9), help="share of the songs held out (default: 0.1)")
     add("--max-tracks", type=finite(1, 10**4, int), help="refuse files with more tracks that have notes")
     add("--max-tempos", type=finite(0, 10**6, int), help="refuse files with more tempo changes")
@@ -135,24 +134,30 @@ def start(args, xp):
     return model, Run(params, moments, **counters, rows=rows), header.get("split", {})
 
 
-def loop(args, model, state: Run, folder: Folder, data: Dataset, valid: list, stop: Stop) -> str:
-    """Train until the budget, the lowest rate or a signal ends it; returns which."""
+def loop(args, model, state: Run, folder: Folder, data: Dataset, valid: list, stop: Stop, ranks: Ranks):
+    """Train until the budget, the lowest rate or a signal ends it, on all ranks after the same step
+    -> which, the signal's exit code or 0."""
     meta = Meta(args.meta, args.meta_rate, not args.first_order) if args.meta else None
     began, before = time.monotonic(), sum(row["seconds"] for row in state.rows[-1:])
     first, shown, ended = state.step, state.rows[-1]["valid_loss"] if state.rows else float("nan"), ""
-    bar = tqdm(total=100, bar_format="{percentage:3.0f}%|{bar:20}| {postfix}", disable=None, leave=False)
+    form, quiet = "{percentage:3.0f}%|{bar:20}| {postfix}", True if ranks.rank else None
+    bar = tqdm(total=100, bar_format=form, disable=quiet, leave=False)
     while not ended:
-        update(model, state, data, args.seed, range(args.batch), meta)
+        update(model, state, data, args.seed, args.rows, meta, ranks)
         spent, mean = time.monotonic() - began, state.mean
-        done = max((state.step - first) / (args.steps - first) if args.steps else 0, spent / 60 / (args.minutes or 1e9))
+        of_steps = (state.step - first) / (args.steps - first) if args.steps else 0
+        of_time = spent / 60 / (args.minutes or 1e9)  # by this rank's clock
+        done = max(of_steps, of_time)
         speed = (state.step - first) / spent
         bar.n = min(100, 100 * done)
         left = f", {spent / done - spent:.0f} s left" if args.steps or args.minutes else ""
         bar.set_postfix_str(f"step {state.step} loss {mean['loss']:.4f} held-out {shown:.4f}, {speed:.2f}/s{left}")
-        ended = "stopped" if stop.code else "done" if done >= 1 else ""
+        agreed = ranks.agree(stop.code or of_time >= 1)
+        ended = "stopped" if agreed > 1 else "done" if agreed or of_steps >= 1 else ""
         if state.step % EVERY and not ended:
             continue
-        found, rate = validate(model, state.params, valid, args.seed, meta), state.rate
+        found = None if ranks.rank else validate(model, state.params, valid, args.seed, meta)
+        found, rate = ranks.same(found), state.rate
         # where a run is stopped between two validations nothing is judged, so that going on is as never having stopped
         verdict = "" if state.step % EVERY else judge(state, found["loss"], PATIENCE)
         shown = found["loss"]
@@ -162,58 +167,32 @@ def loop(args, model, state: Run, folder: Folder, data: Dataset, valid: list, st
         training, held_out = (" + ".join(f"{p[n]:.4f}" for n in p if n != "loss") for p in (mean, found))
         line = f"step {state.step:5}  training {training}  held-out {held_out}  rate {rate:g}  {speed:.2f} steps/s"
         bar.write(f"{line}  {verdict}".rstrip(), file=sys.stdout)
-        if verdict == "best" or not (folder.path / "best.npz").exists():
-            folder.save("best.npz")
-        elif verdict == "lowered":
+        if verdict == "lowered":
             folder.back_to_best()
-        folder.save("last.npz")
-        folder.report()
-        if state.step % (10 * EVERY) == 0 or ended:
-            folder.play(args.seed)
+        if not ranks.rank:
+            if verdict == "best" or not (folder.path / "best.npz").exists():
+                folder.save("best.npz")
+            folder.save("last.npz")
+            folder.report()
+            if state.step % (10 * EVERY) == 0 or ended:
+                folder.play(args.seed)
         ended = ended or ("flat" if verdict == "over" else "")
     bar.close()
-    return ended
+    return ended, agreed if ended == "stopped" else 0
 
 
-def run_folder(args, name: str) -> Path:
-    """The run's folder: the one resumed, the one asked for, or runs/NAME, runs/NAME-2, ..."""
-    if args.resume:
-        return args.resume
-    if args.out and (args.out / "last.npz").exists():
-        raise MinigenError(f"{args.out} holds a run already: --resume {args.out}, or choose another --out")
-    names = (Path("runs") / (name if n == 1 else f"{name}-{n}") for n in itertools.count(1))
-    path = args.out or next(path for path in names if not path.exists())
-    for source in map(Path, args.sources):
-        if source.is_dir() and source.resolve() in (path.resolve(), *path.resolve().parents):
-            raise MinigenError(f"{path} lies in {source}, whose music is searched: its samples would be learned. "
-                               "Choose another --out")  # fmt: skip
-    path.mkdir(parents=True, exist_ok=True)
-    return path
-
-
-def tell(songs: SongSet, train: SongSet, valid: SongSet, data: Dataset, c, path: Path) -> None:
-    """What was found; every refused file with its reason goes into the run folder."""
-    for refused, reason in songs.refused[:SHOWN]:
-        print(f"refused {refused}: {reason}")
-    if songs.refused[SHOWN:]:
-        print(f"... and {len(songs.refused) - SHOWN} more, listed in {path / 'refused.txt'}")
-    lines = "".join(f"{refused}: {reason}\n" for refused, reason in songs.refused)
-    (path / "refused.txt").write_text(lines, encoding="utf-8", errors="backslashreplace")
-    print(f"{len(songs)} songs: {len(train)} to train on give {len(data)} fragments, {len(valid)} are held out")
-    share = metrics.too_large(songs.rolls, c.voices, c.keys) if c.voices else 0
-    if share:
-        print(f"{share:.2%} of the struck steps have more than {c.voices} different notes, which cannot be played")
-
-
-def main():
+def main(ranks: Ranks):
     args = arguments()
+    args.rows = ranks.share(range(args.batch))
+    if args.meta and ranks.size > 1:
+        raise MinigenError("--meta learns in one process so far: leave mpiexec out")
     xp, device = use_device(args.device)
     model, state, before = start(args, xp)
     if args.meta:
         check(model, xp)
     limits = {"max_tracks": args.max_tracks, "max_tempos": args.max_tempos}
     songs, name = find_songs(args.sources, args.corpus, **limits, say=print)
-    kernels = use_kernels(args.kernels, args.threads, print)
+    kernels = use_kernels(args.kernels, args.threads or ranks.threads(), print)
     c = model.config
     if (songs.steps_a_bar, songs.held) != (c.steps_a_bar, c.held):
         raise MinigenError(f"these songs have another grid than {model.name} was made for: convert them first")
@@ -228,12 +207,11 @@ def main():
 
     if args.meta and min(max(map(len, rolls)) for rolls in (valid_rolls, data.rolls)) <= AHEAD:
         raise MinigenError(f"--meta looks {AHEAD} steps ahead, and no song is longer: use longer songs")
-    path = run_folder(args, f"{name}-{model.name}")
-    if not args.resume:
-        kept = {name: getattr(args, name) for name in KEPT}
-        config = {"command": args.command, "arguments": kept, "config": c.as_json()}
-        (path / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
-    tell(songs, train, valid, data, c, path)
+    kept = {name: getattr(args, name) for name in KEPT}
+    config = {"command": args.command, "arguments": kept, "config": c.as_json()}
+    path = ranks.same(None if ranks.rank else run_folder(args, f"{name}-{model.name}", config))
+    if not ranks.rank:
+        tell(songs, train, valid, data, c, path)
     print(f"model {model.name}, {state.params.flat.size:,} parameters; device {device}; kernels {kernels}")
     baselines = {} if model.follows else metrics.baselines(data.rolls, valid_rolls, c.keys, c.loss == "pause")
     if baselines:
@@ -245,9 +223,11 @@ def main():
         "command": args.command,
     }
     with Stop() as stop:
-        ended = loop(
-            args, model, state, Folder(path, model, state, about, baselines, valid_rolls[0]), data, valid_rolls, stop
-        )
+        folder = Folder(path, model, state, about, baselines, valid_rolls[0], ranks)
+        ended, code = loop(args, model, state, folder, data, valid_rolls, stop, ranks)
+    took = ranks.timing()
+    if ranks.rank:
+        return code
     if ended == "flat":
         print("the held-out loss no longer falls, at the lowest rate")
     best = checkpoint.load(path / "best.npz").header["metrics"]
@@ -255,8 +235,10 @@ def main():
     print(f"hear it: python scripts/sample.py {path / 'best.npz'}")
     if ended == "stopped":
         print(f"stopped and saved; go on: python scripts/train.py --resume {path}")
-    return stop.code if ended == "stopped" else 0
+    if took:
+        print(took)
+    return code
 
 
 if __name__ == "__main__":
-    run(main)
+    run(together(main))
