@@ -4,6 +4,7 @@
     python scripts/benchmark.py --check                        the same, and exit code 1 where a bound is missed
     python scripts/benchmark.py --playing                      only how fast it plays, and learns while playing
     python scripts/benchmark.py --parts                        only where a step of the fast kernels spends its time
+    python scripts/benchmark.py --device cuda --out samples/benchmark-gpu.md     on a GPU (needs CuPy and torch there)
 
 Every peer runs in a process of its own and is asked in turn for two steps, of which the second counts, so that what
 else the machine does meets all alike; the figures are medians, with the smallest and the largest. The PyTorch peer is
@@ -29,7 +30,7 @@ import numpy as np
 from peers import KEPT, LEARNING, PEERS, PLAYED, PLAYING, STEPS, WHOLE, T, alternate, minigen_step, problem
 from threadpoolctl import threadpool_limits
 
-from minigen.backend import install
+from minigen.backend import install, use_device
 from minigen.errors import MinigenError, Parser, finite, run
 from minigen.kernels import cores
 from minigen.kernels.numba_cpu import KERNELS
@@ -187,6 +188,7 @@ def main():
     add("--rounds", type=finite(1, 1000, int), default=9)
     add("--parts", action="store_true", help="only where a step spends its time")
     add("--playing", action="store_true", help="only how fast it plays, and learns while playing")
+    add("--device", choices=["cpu", "cuda"], default="cpu", help="cuda: only what runs there, by CUDA events")
     add("--check", action="store_true", help="exit 1 where a bound is missed")
     add("--out", type=Path, help="write the tables into this file too")
     args = parser.parse_args()
@@ -200,6 +202,11 @@ def main():
         return 0
     if find_spec("torch") is None or not Path("/proc/self/clear_refs").exists():
         raise MinigenError("the comparison needs PyTorch, on Linux: pip install torch, or use --parts")
+    if args.device == "cuda":
+        import benchmark_gpu
+
+        lines, missed = benchmark_gpu.report(use_device("cuda")[0], args.rounds)
+        return write(lines, args, missed)
     lines, missed = ["# Training and playing, beside PyTorch", "", machine(args.threads), ""], []
     played, missed_playing = playing(args.threads, args.rounds)
     if args.playing:
@@ -242,6 +249,10 @@ def main():
         if value > bound:
             missed.append(f"{value:.2f} {words}, not {bound}")
     lines += ["", "## Bounds missed", "", *(f"* {sentence}" for sentence in missed or ["none"])]
+    return write(lines, args, missed)
+
+
+def write(lines: list[str], args, missed: list[str]) -> int:
     print("\n".join(lines))
     if args.out:
         args.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
