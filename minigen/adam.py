@@ -28,16 +28,26 @@ def clip(g):
 
 
 @replaceable
-def adam(flat, grad, moments: Moments, rate: float):
+def all_finite(grad, loss):
+    """Whether the loss and its gradient are numbers -> () bool, where they live: nothing is copied to the host."""
+    xp = array_module(grad)
+    return xp.isfinite(grad).all() & xp.isfinite(loss)
+
+
+@replaceable
+def adam(flat, grad, moments: Moments, rate: float, finite=None):
     """One update -> the new flat vector and the new moments; nothing is edited in place.
 
     `g = clip(grad)`, `m = b1 m + (1-b1) g`, `v = b2 v + (1-b2) g^2`,
     `flat -= rate * m / (1-b1^n) / (sqrt(v / (1-b2^n)) + 1e-8)` at the n-th update.
+    Where `finite` () is False, weights and means stay what they were.
     """
     xp = array_module(flat)
     n = moments.step + 1
     g = clip(grad)
     m = BETA1 * moments.m + (1 - BETA1) * g
     v = BETA2 * moments.v + (1 - BETA2) * g * g
-    flat = flat - rate * (m / (1 - BETA1**n)) / (xp.sqrt(v / (1 - BETA2**n)) + EPSILON)
-    return flat, Moments(m, v, n)
+    new = flat - rate * (m / (1 - BETA1**n)) / (xp.sqrt(v / (1 - BETA2**n)) + EPSILON)
+    if finite is not None:
+        new, m, v = (xp.where(finite, a, b) for a, b in ((new, flat), (m, moments.m), (v, moments.v)))
+    return new, Moments(m, v, n)

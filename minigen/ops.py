@@ -1,5 +1,7 @@
 """Small conversions that every model shares: pitch classes, time bits, lags, one-hot."""
 
+import numpy as np
+
 from minigen.backend import array_module
 
 
@@ -55,9 +57,13 @@ def with_empty(x):
     return xp.concatenate([x, 1 - x.max(axis=-1, keepdims=True)], axis=-1)
 
 
-def counted(mask) -> int:
-    """How many predictions of a mask (T, B) count; at least 1, so that an empty batch has loss 0."""
-    return max(int(mask.sum()), 1)
+def counted(mask):
+    """How many predictions of a mask (T, B) count; at least 1, so that an empty batch has loss 0.
+
+    A whole number on the host; on a GPU an array () that stays there, float32 so that a loss is not made float64.
+    """
+    xp = array_module(mask)
+    return max(int(mask.sum()), 1) if xp is np else xp.maximum(mask.sum(dtype="float32"), 1)
 
 
 def join(*parts):

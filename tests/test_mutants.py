@@ -235,7 +235,7 @@ MUTANTS = {
         ("epsilon too large", "BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8", "BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-6"),
         ("epsilon inside the root", "(xp.sqrt(v / (1 - BETA2**n)) + EPSILON)", "xp.sqrt(v / (1 - BETA2**n) + EPSILON)"),
         ("gradient not squared", "(1 - BETA2) * g * g", "(1 - BETA2) * abs(g)"),
-        ("uphill", "flat = flat - rate", "flat = flat + rate"),
+        ("uphill", "new = flat - rate", "new = flat + rate"),
         ("the caller's moments edited", "m = BETA1 * moments.m +", "moments.m *= 1.0000001\n    m = BETA1 * moments.m +"),
         ("step not counted", "Moments(m, v, n)", "Moments(m, v, n - 1)"),
     ],

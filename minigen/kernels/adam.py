@@ -23,8 +23,10 @@ def _adam(flat, grad, m, v, rate, first, second, b1, b2, epsilon, new, new_m, ne
         new[k] = flat[k] - rate * (new_m[k] / first) / (math.sqrt(new_v[k] / second) + epsilon)
 
 
-def adam(flat, grad, moments: Moments, rate: float):
+def adam(flat, grad, moments: Moments, rate: float, finite=None):
     n, real = moments.step + 1, flat.dtype.type
+    if finite is not None and not finite:
+        return flat, Moments(moments.m, moments.v, n)
     constants = [real(c) for c in (rate, 1 - BETA1**n, 1 - BETA2**n, BETA1, BETA2, EPSILON)]
     new, m, v = np.empty_like(flat), np.empty_like(flat), np.empty_like(flat)
     share(flat.size)
