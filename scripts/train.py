@@ -42,6 +42,7 @@ from minigen.songset import SongSet
 from minigen.train import COUNTERS, Run, judge, update, validate
 
 SHOWN = 8  # refused files named on the screen
+READ = 5  # steps from one reading of the losses to the next, for which a GPU is waited for; divides EVERY
 EVERY = 25  # steps from one validation to the next
 PATIENCE = 150  # steps without a better validation before the rate falls
 LICENCES = {
@@ -143,13 +144,14 @@ def loop(args, model, state: Run, folder: Folder, data: Dataset, valid: list, st
     bar = tqdm(total=100, bar_format="{percentage:3.0f}%|{bar:20}| {postfix}", disable=None, leave=False)
     while not ended:
         update(model, state, data, args.seed, range(args.batch), meta)
-        spent, mean = time.monotonic() - began, state.mean
+        spent = time.monotonic() - began
         done = max((state.step - first) / (args.steps - first) if args.steps else 0, spent / 60 / (args.minutes or 1e9))
+        ended = "stopped" if stop.code else "done" if done >= 1 else ""
+        mean = state.read() if state.step % READ == 0 or ended or not state.mean else state.mean
         speed = (state.step - first) / spent
         bar.n = min(100, 100 * done)
         left = f", {spent / done - spent:.0f} s left" if args.steps or args.minutes else ""
         bar.set_postfix_str(f"step {state.step} loss {mean['loss']:.4f} held-out {shown:.4f}, {speed:.2f}/s{left}")
-        ended = "stopped" if stop.code else "done" if done >= 1 else ""
         if state.step % EVERY and not ended:
             continue
         found, rate = validate(model, state.params, valid, args.seed, meta), state.rate
