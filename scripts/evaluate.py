@@ -43,7 +43,7 @@ def main():
     add("--seeds", type=finite(1, 10**5, int), default=100, help="pieces to generate, of seeds 0, 1, ...")
     add("--bars", type=finite(8, 10**4, int), default=16)
     add("--particles", type=finite(1, 10**5, int), default=64, help="of the likelihood, where it is an estimate")
-    add("--device", choices=["auto", "cpu", "cuda"], default="cpu", help="default: cpu")
+    add("--device", choices=["auto", "cpu", "cuda"], default="cpu", help="where the weights are (default: cpu)")
     add("--check", action="store_true", help="exit 1 where a bound is missed")
     args = parser.parse_args()
     trained = checkpoint.load(args.checkpoint)

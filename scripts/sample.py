@@ -43,7 +43,7 @@ def arguments():
     add = parser.add_argument
     add("checkpoint", nargs="?", type=Path, default=DEFAULT, help="default: samples/chorales.npz")
     add("--info", action="store_true", help="print what is in the checkpoint, and stop")
-    add("--device", choices=["auto", "cpu", "cuda"], default="cpu", help="default: cpu, the faster for one stream")
+    add("--device", choices=["auto", "cpu", "cuda"], default="cpu", help="where the weights are (default: cpu)")
     add = parser.add_argument_group("the piece").add_argument
     add("--bars", type=finite(1, 10_000, int), default=16, help="bars of new music")
     add("--seed", type=finite(0, 2**62, int), default=0, help="another seed, another piece")
