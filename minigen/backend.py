@@ -28,6 +28,11 @@ def to_host(x) -> np.ndarray:
     return x if array_module(x) is np else x.get()
 
 
+def on_device(xp, arrays: dict) -> dict:
+    """The same arrays in the array module `xp`."""
+    return arrays if xp is np else {name: xp.asarray(array) for name, array in arrays.items()}
+
+
 def _arrays(args) -> list:
     """The arrays among a function's arguments, and in the tuples (caches) among them."""
     found = []
@@ -71,6 +76,8 @@ def use_device(choice: str):
 
     `auto` takes CUDA only after a working trial product. Raises MinigenError where `cuda` cannot be had.
     """
+    if choice not in ("auto", "cpu", "cuda"):
+        raise MinigenError(f"there is no device {choice!r}: choose auto, cpu or cuda")
     if choice == "cpu":
         return np, "cpu"
     if importlib.util.find_spec("cupy") is None:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minigen.adam import Moments
+from minigen.backend import use_device
 from minigen.errors import MinigenError
 from minigen.files import write_atomically
 from minigen.ladder import rung
@@ -34,6 +35,11 @@ class Trained(NamedTuple):
     params: Params
     header: dict
     moments: Moments | None
+
+    def on(self, xp) -> "Trained":
+        """The same with its weights in the array module `xp`: training and playing happen where they are."""
+        known = self.moments and Moments(xp.asarray(self.moments.m), xp.asarray(self.moments.v), self.moments.step)
+        return self._replace(params=self.params.with_flat(xp.asarray(self.params.flat)), moments=known)
 
 
 def save(path, model, params: Params, moments: Moments | None = None, **about) -> None:
@@ -74,8 +80,11 @@ def _member(archive: zipfile.ZipFile, name: str, shape=None, dtype=None) -> np.n
         return np.frombuffer(file.read(), dtype).reshape(shape)
 
 
-def load(path) -> Trained:
-    """Read a checkpoint. Raises MinigenError, a sentence with the remedy, for all but a whole one of this version."""
+def load(path, device: str = "cpu") -> Trained:
+    """Read a checkpoint, its weights on the `device` "cpu", "cuda" or "auto" (`backend.use_device`).
+
+    Raises MinigenError, a sentence with the remedy, for all but a whole one of this version.
+    """
     path = Path(path)
     if not path.is_file():
         raise MinigenError(f"there is no checkpoint {path}: train one with scripts/train.py, or name another")
@@ -116,4 +125,4 @@ def load(path) -> Trained:
     if not np.isfinite(params.flat).all():
         raise MinigenError(f"{path} holds weights that are not numbers: use an earlier checkpoint")
     kept = Moments(arrays["adam/m"], arrays["adam/v"], header.get("adam_step", 0)) if "adam/m" in arrays else None
-    return Trained(model, params, header, kept)
+    return Trained(model, params, header, kept).on(use_device(device)[0])

@@ -7,8 +7,6 @@ A capsule has one delay D and hears nobody else: it is D plain LSTMs that take t
 own delay; that needs a loop of its own. A state is the last D values of h and of c: (D, B, H).
 """
 
-import numpy as np
-
 from minigen.backend import array_module
 from minigen.linear import sigmoid
 from minigen.lstm import lstm_backward, lstm_forward
@@ -47,9 +45,9 @@ def capsule_backward(dh, cache, need_dx=True):
     return _unfold(dx, T, B) if need_dx else None, *dweights
 
 
-def _reads(delays, H: int):
-    """For every unit its number and its group's delay."""
-    return np.arange(H), np.repeat(delays, H // len(delays))
+def _reads(xp, delays, H: int):
+    """For every unit its number and its group's delay, as an index of arrays of `xp`."""
+    return xp.arange(H), xp.asarray(delays).repeat(H // len(delays))
 
 
 def linked_forward(params, name: str, x, delays, state):
@@ -60,7 +58,7 @@ def linked_forward(params, name: str, x, delays, state):
     xp = array_module(x)
     Wx, Wh, b = params.layer(name)
     (T, B, _), H, D = x.shape, Wh.shape[0], max(delays)
-    units, delay = _reads(delays, H)
+    units, delay = _reads(xp, delays, H)
     h = xp.concatenate([state[f"{name}.h"], xp.empty((T, B, H), Wh.dtype)])  # row D + t is step t
     c = xp.concatenate([state[f"{name}.c"], xp.empty((T, B, H), Wh.dtype)])
     gates = x @ Wx + b  # blocks of H in the order i f o g
@@ -80,7 +78,7 @@ def linked_backward(dh, cache, need_dx=True):
     x, h, c, gates, Wx, Wh, delays = cache
     xp = array_module(x)
     (T, B, H), D = dh.shape, max(delays)
-    units, delay = _reads(delays, H)
+    units, delay = _reads(xp, delays, H)
     da, heard = xp.empty_like(gates), xp.empty((T, B, H), gates.dtype)
     dh_all, dc_all = xp.zeros((D + T, B, H), gates.dtype), xp.zeros((D + T, B, H), gates.dtype)
     dh_all[D:] = dh

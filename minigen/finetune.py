@@ -20,6 +20,7 @@ from itertools import repeat
 import numpy as np
 
 from minigen.adam import Moments, adam
+from minigen.backend import array_module, on_device, to_host
 from minigen.checkpoint import Trained
 from minigen.errors import MinigenError
 from minigen.params import Params
@@ -44,13 +45,15 @@ class Played:
 
     def __init__(self, model, params, primer, seed: int, longest: int):
         self.past, self.notes, self.hears, self.longest = model.config.past, [], model.hears, longest
+        self.xp = array_module(params.flat)  # states live there, what was played on the host
         self.rows = [np.zeros(88, np.uint8)] * self.past
         self.states = [model.rest(params, 1)]  # before each step, ready to hear the one before it
         if primer is not None and len(primer):
             state_now, _, heard = prime(model, params, primer, seed)
             for t, keys in enumerate((np.asarray(primer) > 0).astype(np.uint8)):
                 given = {"notes": heard["voices.notes"][t]} if model.hears else {}
-                _, trace, state = model.step(params, self.states[-1], self.rows[-1][None], given | {"keys": keys[None]})
+                given |= {"keys": self.xp.asarray(keys[None])}
+                _, trace, state = model.step(params, self.states[-1], self.xp.asarray(self.rows[-1][None]), given)
                 self.add(keys, trace, state)
             self.states[-1] = state_now  # to the last bit as without learning
 
@@ -63,7 +66,7 @@ class Played:
         if len(self) > self.longest:
             self.states[len(self) - self.longest - 1] = None  # no window reaches back so far
         if self.hears:
-            self.notes.append(trace["voices.notes"][0])
+            self.notes.append(to_host(trace["voices.notes"])[0])
 
     def batch_of(self, rows, begin: int) -> dict:
         """Rows with their past before them, as a batch of one."""
@@ -74,7 +77,8 @@ class Played:
         """The batch of the last so many steps, their notes as draws, the state before the first."""
         begin = max(0, len(self) - steps)
         notes = {"notes": np.array(self.notes[begin:])[:, None]} if self.hears else {}
-        return self.batch_of(np.array(self.rows[begin:]), begin), notes, self.states[begin]
+        batch = self.batch_of(np.array(self.rows[begin:]), begin)
+        return on_device(self.xp, batch), on_device(self.xp, notes), self.states[begin]
 
 
 def play_learning(
@@ -98,8 +102,9 @@ def play_learning(
         raise MinigenError(f"{model.name} plays what it is given: let a model that makes up music learn while playing")
     rested = trained.moments or Moments.of(learned.flat)
     params, moments = learned, rested
-    size = np.linalg.norm(learned.flat)
     played = Played(model, learned, primer, seed, tune.window)
+    norm = played.xp.linalg.norm
+    size = norm(learned.flat)
     for n, (draws, more) in enumerate(zip(steps_of(model, seed), repeat({}) if given is None else given, strict=False)):
         state, found = played.states[-1], {}
         if len(played):
@@ -110,16 +115,16 @@ def play_learning(
                 found["finetune.before"] = float(model.loss(params, batch, notes, begun, grad=False)[0])
             for k in range(tune.iters):
                 fresh = model.draws(seed, "finetune", n * tune.iters + k, [0], len(batch["mask"]))
-                _, grads, _, _ = model.loss(params, batch, fresh, begun)
+                _, grads, _, _ = model.loss(params, batch, on_device(played.xp, fresh), begun)
                 flat, moments = adam(params.flat, grads.flat, moments, tune.rate)
                 if tune.mode == "decay":
                     flat = flat + tune.pull * (learned.flat - flat)
-                if not np.isfinite(flat).all():
+                if not played.xp.isfinite(flat).all():
                     raise MinigenError("learning while playing has made weights that are not numbers: use a lower "
                                        "rate", code=3)  # fmt: skip
                 params = params.with_flat(flat)
             after, _, _, run_again = model.loss(params, batch, notes, begun, grad=False)
-            drift = float(np.linalg.norm(params.flat - learned.flat) / size)
+            drift = float(norm(params.flat - learned.flat) / size)
             if (params.flat != learned.flat).any():  # else the state is what it was, to the last bit
                 state = run_again
             found |= {"finetune.after": float(after), "finetune.drift": drift}

@@ -11,14 +11,16 @@ are the set S, log Pr(S) is
     voices with LSTM states    a particle filter, since a voice's state remembers which notes it played
 
 The chance of a step with more notes than voices is 0. Sums and products are float64; what a network says is float32.
+Networks run where their weights are, particles too; what they say is summed on the host.
 """
 
 import numpy as np
 
+from minigen.backend import array_module, on_device, to_host
 from minigen.dataset import whole_songs
 from minigen.draws import uniforms
 from minigen.linear import softmax_forward
-from minigen.ops import one_hot, pitch_classes
+from minigen.ops import join, one_hot, pitch_classes
 from minigen.voices import voices_forward
 
 CLASSES, KEYS = 5, 7  # the largest chord that every rung of the ladder can play
@@ -74,67 +76,69 @@ def voices_at_once(p, x):
 def linear_voices(params, features, x, V: int):
     """The weights of linear conditional voices, features (N, F), x (N, K) -> log Pr (N,)."""
     F = features.shape[1]
-    weights = [[a.astype(np.float64) for a in params.layer(f"head{v + 1}")] for v in range(V)]
-    base = [features.astype(np.float64) @ W[:F] + b for W, b in weights]
+    weights = [[to_host(a).astype(np.float64) for a in params.layer(f"head{v + 1}")] for v in range(V)]
+    base = [to_host(features).astype(np.float64) @ W[:F] + b for W, b in weights]
     return chords(x, V, lambda v, rows, played: softmax_forward(base[v][rows] + played @ weights[v][0][F:])[0])
 
 
 def force_truth(x, V: int):
     """The proposal: true keys and the pause, less what would leave more unplayed keys than voices. x (..., K)."""
+    xp = array_module(x)
 
     def allowed(v, heard):
         unplayed = (x > 0) & ~(heard > 0)
         must = (unplayed.sum(axis=-1) > V - 1 - v)[..., None]
-        pause = np.ones((*x.shape[:-1], 1), bool)
-        return np.concatenate([np.where(must, unplayed, x > 0), pause & ~must], axis=-1)
+        pause = xp.ones((*x.shape[:-1], 1), bool)
+        return join(xp.where(must, unplayed, x > 0), pause & ~must)
 
     return allowed
 
 
 def path_weight(p, notes, allowed):
     """`prod_v m_v`, m_v the mass that voice v was restricted to: p (V, ..., K+1), notes (V, ...) -> (...)."""
-    V, K = len(p), p.shape[-1] - 1
-    weight, heard = np.ones(notes.shape[1:]), np.zeros((*notes.shape[1:], K))
+    xp, V, K = array_module(p), len(p), p.shape[-1] - 1
+    weight, heard = xp.ones(notes.shape[1:]), xp.zeros((*notes.shape[1:], K))
     for v in range(V):
         weight *= (p[v].astype(np.float64) * allowed(v, heard)).sum(axis=-1)
-        heard = np.maximum(heard, one_hot(notes[v], K, np.float64))
+        heard = xp.maximum(heard, one_hot(notes[v], K, np.float64))
     return weight
 
 
 def particles(params, features, x, V: int, N: int, seed: int, state: dict | None = None, begin: int = 0):
-    """Voices with LSTM states: features (T, B, F), x (T, B, K) -> an estimate of log Pr (T, B), state.
+    """Voices with LSTM states: features (T, B, F), x (T, B, K) on the host -> an estimate of log Pr (T, B), state.
 
     N particles a song, each with voice states of its own, draw by `force_truth`; log Pr of step t is
     log sum_i W_i w_i(t), W the normalised weights so far. Resampled (systematically) where the effective number falls
     under N/2. `begin` is the time of the first step: no uniform is used twice in a song. A step with more notes than
     voices moves the states and gives -inf. Minus the log of a mean overstates the loss; the more particles, the less.
     """
-    T, B, _ = x.shape
+    xp, (T, B, _) = array_module(params.flat), x.shape
     if state is None:
         sizes = {name: params[f"{name}.Wh"].shape[0] for name in (f"voice{v + 1}" for v in range(V))}
-        state = {f"{name}.{part}": np.zeros((B * N, H), params.dtype) for name, H in sizes.items() for part in "hc"}
+        state = {f"{name}.{part}": xp.zeros((B * N, H), params.dtype) for name, H in sizes.items() for part in "hc"}
         state["weights"] = np.full((B, N), 1 / N)
     state, out = dict(state), np.full((T, B), -np.inf)
     W = state.pop("weights")
     for t in range(T):
-        rows = np.repeat(x[t], N, axis=0)[None]
+        rows = xp.asarray(x[t].repeat(N, axis=0)[None])
         playable = x[t].sum(axis=1) <= V
         u = uniforms(seed, "particles", begin + t, range(B), (N, V + 1), np.float64)
         allowed = force_truth(rows, V)
-        heard = np.repeat(features[t], N, axis=0)[None]
-        draws = {"voices": u[..., :V].reshape(1, B * N, V)}
+        heard = features[t].repeat(N, axis=0)[None]
+        draws = {"voices": xp.asarray(u[..., :V].reshape(1, B * N, V))}
         (p, notes, state), _ = voices_forward(params, heard, V, state, draws, allowed)
-        joint = W * path_weight(p, notes, allowed)[0].reshape(B, N)
+        joint = W * to_host(path_weight(p, notes, allowed))[0].reshape(B, N)
         total = joint.sum(axis=1)
         playable &= total > 0  # a chance under the smallest float
         out[t, playable] = np.log(total[playable])
         W = np.where(playable[:, None], joint / np.where(playable, total, 1)[:, None], W)
-        poor = np.flatnonzero(1 / (W * W).sum(axis=1) < N / 2)
+        poor, chosen = np.flatnonzero(1 / (W * W).sum(axis=1) < N / 2), np.arange(B * N).reshape(B, N)
         for b in poor:
-            chosen = np.searchsorted(W[b].cumsum(), (np.arange(N) + u[b, 0, V]) / N).clip(0, N - 1)
-            for name in state:
-                state[name][b * N : (b + 1) * N] = state[name][b * N + chosen]
+            chosen[b] = b * N + np.searchsorted(W[b].cumsum(), (np.arange(N) + u[b, 0, V]) / N).clip(0, N - 1)
             W[b] = 1 / N
+        if len(poor):
+            chosen = xp.asarray(chosen.reshape(-1))
+            state = {name: array[chosen] for name, array in state.items()}
     return out, state | {"weights": W}
 
 
@@ -155,29 +159,29 @@ def octaves(z, keys):
 
 
 def log_likelihood(model, params, batch: dict, state: dict | None = None, N: int = 64, seed: int = 0):
-    """Every step of a batch -> log Pr of what the rung itself plays (T, B), of the octaves given the classes (T, B; 0
-    on 88 keys), and the state to go on from. `decoder` plays nothing itself: 0."""
-    c, (T, B) = model.config, batch["mask"].shape
+    """Every step of a batch of the host -> log Pr of what the rung itself plays (T, B), of the octaves given the
+    classes (T, B; 0 on 88 keys), and the state to go on from. `decoder` plays nothing itself: 0."""
+    c, (T, B), xp = model.config, batch["mask"].shape, array_module(params.flat)
     state = dict(state or {})
     filtered = state.pop("particles", None)
     draws = model.draws(seed, "likelihood", int(batch["start"][0]), range(B), T)
-    _, _, trace, after = model.loss(params, batch, draws, state, grad=False)
+    _, _, trace, after = model.loss(params, on_device(xp, batch), on_device(xp, draws), state, grad=False)
     roll = batch["roll"][-T:]
     x = model.music(roll, np.float64)
     flat = x.reshape(T * B, -1)
     if model.follows:
         own = np.zeros((T, B))
     elif not c.voices:
-        own = independent_keys(trace["cells.z"], x)
+        own = independent_keys(to_host(trace["cells.z"]), x)
     elif not model.hears:
-        own = voices_at_once(trace["voices.p"].reshape(T * B, c.voices, -1).swapaxes(0, 1), flat).reshape(T, B)
+        own = voices_at_once(to_host(trace["voices.p"]).reshape(T * B, c.voices, -1).swapaxes(0, 1), flat).reshape(T, B)
     elif not c.voice_hidden:
         own = linear_voices(params, trace["features"].reshape(T * B, -1), flat, c.voices).reshape(T, B)
     else:
         own, after["particles"] = particles(
             params, trace["features"], x, c.voices, N, seed, filtered, int(batch["start"][0])
         )
-    given = octaves(trace["decoder.z"], roll) if c.keys == 12 else np.zeros((T, B))
+    given = octaves(to_host(trace["decoder.z"]), roll) if c.keys == 12 else np.zeros((T, B))
     return own, given, after
 
 

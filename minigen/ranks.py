@@ -48,7 +48,7 @@ class Ranks:
         """
         wishes = np.zeros(self.size)
         wishes[self.rank] = self.wish
-        own = np.array([*losses.values(), 1.0]) * count
+        own = np.array([*map(float, losses.values()), 1.0]) * count
         own = np.concatenate([to_host(flat) * count, own, wishes], dtype=flat.dtype)
         total, began = np.empty_like(own), time.perf_counter()
         self.comm.Allreduce(own, total)
@@ -56,7 +56,8 @@ class Ranks:
         self.bytes, self.agreed = own.nbytes, int(total[-self.size :].max())
         *means, count = np.split(total[: -self.size], [flat.size, flat.size + len(losses)])
         flat_mean, loss_means = (mean / max(count[0], 1) for mean in means)
-        return array_module(flat).asarray(flat_mean), dict(zip(losses, loss_means.tolist(), strict=True))
+        xp = array_module(flat)
+        return xp.asarray(flat_mean), dict(zip(losses, xp.asarray(loss_means), strict=True))
 
     def agree(self, wish: int) -> int:
         """The largest wish of any rank, for all to act on after the same step; `wish` goes with the next gradient."""

@@ -89,7 +89,6 @@ class Folder:
         plot_loss(self.path / "loss.png", self.state.rows, self.baselines, "nats a cell")
 
     def play(self, seed: int) -> None:
-        """A piece of 16 bars by the weights as they are."""
-        params = self.state.params
-        trained = checkpoint.Trained(self.model, params.with_flat(to_host(params.flat)), {}, None)
+        """A piece of 16 bars by the weights as they are, where they are."""
+        trained = checkpoint.Trained(self.model, self.state.params, {}, None)
         write_midi(self.path / f"sample-{self.state.step:06}.mid", sample.generate(trained, 16, seed, self.song))

@@ -8,7 +8,7 @@ from itertools import count, islice, repeat
 
 import numpy as np
 
-from minigen.backend import kernel
+from minigen.backend import array_module, kernel, on_device, to_host
 from minigen.checkpoint import Trained
 from minigen.draws import uniforms
 from minigen.errors import MinigenError
@@ -18,7 +18,7 @@ BLOCK = 256  # steps whose uniforms are made at once
 
 
 def prime(model, params, primer, seed: int) -> tuple[dict, np.ndarray, dict]:
-    """Hear a primer (n, 88) of 0/1 -> the state before its last step, that step (1, 88), the trace of all of it.
+    """Hear a primer (n, 88) of 0/1 -> the state before its last step, that step (1, 88) on the host, the trace of all.
 
     Over the primer the voices' draws are restricted to the truth and kept as their past, and the decoder hears the
     primer's real keys: this is the forward pass of training. No primer: one empty step, before time 0.
@@ -29,7 +29,8 @@ def prime(model, params, primer, seed: int) -> tuple[dict, np.ndarray, dict]:
     roll = np.zeros((past + steps, 1, 88), np.uint8)
     roll[past:, 0] = primer > 0
     batch = {"roll": roll, "start": np.zeros(1, np.int64), "mask": np.ones((steps, 1), bool)}
-    _, _, trace, state = model.loss(params, batch, model.draws(seed, "primer", 0, [0], steps), grad=False)
+    xp, draws = array_module(params.flat), model.draws(seed, "primer", 0, [0], steps)
+    _, _, trace, state = model.loss(params, on_device(xp, batch), on_device(xp, draws), grad=False)
     return state, roll[-1], trace
 
 
@@ -46,16 +47,21 @@ def steps_of(model, seed: int) -> Iterator[dict]:
 def stepper(model, params, state: dict, temperature: float = 1.0):
     """-> step, state_now: step(x, draws) gives keys, trace and whether the probabilities are numbers, and keeps the
     state, which state_now() gives. Compiled where there is a kernel for this rung.
+
+    What a step is given and gives is on the host, its state where the weights are.
     """
-    fast = kernel("stepper")
+    xp = array_module(params.flat)
+    fast = kernel("stepper") if xp is np else None
     compiled = fast and fast(model, params, state, temperature)
     if compiled:
         return compiled
 
     def step(x, draws):
         nonlocal state
-        keys, trace, state = model.step(params, state, x, draws, temperature)
-        return keys, trace, all(np.isfinite(trace[name]).all() for name in ("cells.P", "decoder.p") if name in trace)
+        keys, trace, state = model.step(params, state, xp.asarray(x), on_device(xp, draws), temperature)
+        trace = {name: to_host(array) for name, array in trace.items()}
+        finite = all(np.isfinite(trace[name]).all() for name in ("cells.P", "decoder.p") if name in trace)
+        return to_host(keys), trace, finite
 
     return step, lambda: state
 

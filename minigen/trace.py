@@ -11,6 +11,7 @@ from dataclasses import asdict
 
 import numpy as np
 
+from minigen.backend import to_host
 from minigen.checkpoint import Trained
 from minigen.errors import MinigenError
 from minigen.files import write_atomically
@@ -37,7 +38,7 @@ def save_trace(path, trained: Trained, roll, traces: list[dict], seed: int, temp
 def fingerprint(trained: Trained, tune) -> int:
     """Of the weights, and of the optimiser's moments where they matter."""
     moments = [trained.moments.m, trained.moments.v] if tune and trained.moments else []
-    return zlib.crc32(b"".join(array.tobytes() for array in (trained.params.flat, *moments)))
+    return zlib.crc32(b"".join(to_host(array).tobytes() for array in (trained.params.flat, *moments)))
 
 
 def load_trace(path) -> dict:

@@ -2,11 +2,12 @@
 
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from minigen.adam import Moments, adam
-from minigen.backend import array_module
+from minigen.adam import Moments, adam, all_finite
+from minigen.backend import array_module, on_device, to_host
 from minigen.dataset import Dataset, whole_songs
 from minigen.errors import MinigenError
 from minigen.meta import Meta, meta_draws, meta_loss
@@ -31,22 +32,43 @@ class Run:
     fell_at: int = 0  # the step at which the rate was lowered last
     mean: dict[str, float] = field(default_factory=dict)  # running means of the training losses
     rows: list[dict] = field(default_factory=list)  # what metrics.csv holds
+    sound: Any = True  # () bool, where the weights are: every loss and gradient so far was a number
+    unread: list[dict] = field(default_factory=list)  # `sound` and losses of the steps that the host has not looked at
 
     def counters(self) -> dict:
         """What a checkpoint stores beside the arrays."""
-        return {name: getattr(self, name) for name in COUNTERS} | {"mean": dict(self.mean)}
+        mean = dict(self.read())
+        return {name: getattr(self, name) for name in COUNTERS} | {"mean": mean}
 
+    def read(self) -> dict[str, float]:
+        """The running means, once the losses that are unread have been copied to the host, all at once.
 
-def on_device(xp, batch: dict) -> dict:
-    """The same arrays in the array module `xp`."""
-    return batch if xp is np else {name: xp.asarray(array) for name, array in batch.items()}
+        Raises MinigenError (code 3) where one was not a number; the run is then what it was before that step.
+        """
+        unread, self.unread = self.unread, []
+        if not unread:
+            return self.mean
+        rows = to_host(array_module(self.params.flat).stack([value for step in unread for value in step.values()]))
+        for n, (sound, *values) in enumerate(rows.reshape(len(unread), -1).tolist()):
+            if not sound:
+                undone = len(unread) - n
+                self.step, self.moments.step, self.sound = self.step - undone, self.moments.step - undone, True
+                raise MinigenError(
+                    f"the loss or its gradient is not a number at step {self.step}: train again, or go on from an "
+                    f"earlier checkpoint with --init, at a lower --rate than {self.rate:g}",
+                    code=3,
+                )
+            for name, value in zip(list(unread[n])[1:], values, strict=True):
+                self.mean[name] = 0.9 * self.mean.get(name, value) + 0.1 * value
+        return self.mean
 
 
 def update(model, run: Run, dataset: Dataset, seed: int, rows, meta: Meta | None = None, ranks=ALONE) -> dict:
     """One step of training on fragments `rows` of batch number run.step -> losses in nats; with `meta` the losses after
     its inner steps, and the gradient through them; with `ranks` what the rows of all of them give together.
 
-    Raises MinigenError (code 3) where the loss is not a number.
+    On a GPU nothing is copied to the host, the losses stay there: a step whose loss or gradient is not a number changes
+    no weight, nor does any after it, and `run.read` raises MinigenError (code 3). On a CPU that is done here.
     """
     xp = array_module(run.params.flat)
     batch = dataset.batch(seed, "batch", run.step, rows)
@@ -60,23 +82,19 @@ def update(model, run: Run, dataset: Dataset, seed: int, rows, meta: Meta | None
     if ranks.size > 1:
         flat, found = ranks.mean(grads.flat, found, int(batch["mask"].sum()))
         loss, grads = found["loss"], grads.with_flat(flat)
-    if not (np.isfinite(float(loss)) and bool(xp.isfinite(grads.flat).all())):
-        raise MinigenError(
-            f"the loss or its gradient is not a number at step {run.step}: train again, or go on from an earlier "
-            f"checkpoint with --init, at a lower --rate than {run.rate:g}",
-            code=3,
-        )
-    flat, run.moments = adam(run.params.flat, grads.flat, run.moments, run.rate)
+    run.sound = run.sound & all_finite(grads.flat, loss)
+    flat, run.moments = adam(run.params.flat, grads.flat, run.moments, run.rate, run.sound)
     run.params = run.params.with_flat(flat)
     run.step += 1
-    run.mean = {name: 0.9 * run.mean.get(name, value) + 0.1 * value for name, value in found.items()}
+    run.unread.append({"sound": run.sound} | found)
+    if xp is np:
+        run.read()
     return found
 
 
-def parts_of(loss, trace: dict) -> dict[str, float]:
-    """The loss and its parts, by name: {"loss": ..., "cells": ..., "decoder": ...}."""
-    named = {name.removeprefix("loss."): float(value) for name, value in trace.items() if name.startswith("loss.")}
-    return {"loss": float(loss), **named}
+def parts_of(loss, trace: dict) -> dict:
+    """The loss and its parts, by name, where they are: {"loss": ..., "cells": ..., "decoder": ...}."""
+    return {"loss": loss} | {name[5:]: value for name, value in trace.items() if name.startswith("loss.")}
 
 
 def validate(model, params: Params, songs: list, seed: int, meta: Meta | None = None) -> dict:
@@ -89,7 +107,7 @@ def validate(model, params: Params, songs: list, seed: int, meta: Meta | None = 
         _, batch = next(whole_songs(long, model.config.past, model.config.fragment))
         draws = meta_draws(model, seed, "meta validation", 0, range(len(long)))
         loss, _, trace, _ = meta_loss(model, params, batch, draws, meta._replace(exact=False))
-        return parts_of(loss, trace)
+        return {name: float(value) for name, value in parts_of(loss, trace).items()}
     xp = array_module(params.flat)
     sums, total, state = {}, 0, None
     for block, (first, batch) in enumerate(whole_songs(songs, model.config.past, model.config.fragment)):
@@ -99,7 +117,7 @@ def validate(model, params: Params, songs: list, seed: int, meta: Meta | None = 
         loss, _, trace, state = model.loss(params, on_device(xp, batch), draws, state, grad=False)
         count = int(batch["mask"].sum())
         for name, value in parts_of(loss, trace).items():
-            sums[name] = sums.get(name, 0.0) + value * count
+            sums[name] = sums.get(name, 0.0) + float(value) * count
         total += count
     if not np.isfinite(sums["loss"]):
         raise MinigenError("the loss on held-out songs is not a number: train again at a lower --rate", code=3)

@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from minigen import checkpoint, metrics
+from minigen.backend import use_device
 from minigen.corpus import CORPORA, find_songs
 from minigen.dataset import split, trim
 from minigen.errors import MinigenError, Parser, finite, run
@@ -42,6 +43,7 @@ def main():
     add("--seeds", type=finite(1, 10**5, int), default=100, help="pieces to generate, of seeds 0, 1, ...")
     add("--bars", type=finite(8, 10**4, int), default=16)
     add("--particles", type=finite(1, 10**5, int), default=64, help="of the likelihood, where it is an estimate")
+    add("--device", choices=["auto", "cpu", "cuda"], default="cpu", help="where the weights are (default: cpu)")
     add("--check", action="store_true", help="exit 1 where a bound is missed")
     args = parser.parse_args()
     trained = checkpoint.load(args.checkpoint)
@@ -59,7 +61,11 @@ def main():
         raise MinigenError(f"{args.checkpoint} was trained on other songs than these: name those it was trained on")
     train, valid = ([trim(r, c.steps_a_bar) for r in part.rolls] for part in split(songs, seed, valid))
 
+    xp, device = use_device(args.device)
+    trained = trained.on(xp)
     use_kernels("reference", threads=1)
+    if args.device != "cpu":
+        print(f"device {device}")
     found = validate(model, trained.params, valid, seed)
     pieces = [generate(trained, args.bars, seed) for seed in range(args.seeds)]
     base = metrics.baselines(train, valid, c.keys, c.loss == "pause")

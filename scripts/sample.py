@@ -6,10 +6,12 @@ python scripts/sample.py --primer my_song.mid --num-outputs 4   go on from the f
 python scripts/sample.py --key Am --chords "Am|Dm|E7"           in a key, a chord a bar
 python scripts/sample.py --inject melody.mid                    the voices harmonise a melody
 python scripts/sample.py --finetune reset --finetune-rate 1e-4  the network trains on what it is playing
+python scripts/sample.py --finetune moving:3                    by three updates a step, and never back
 python scripts/sample.py --trace piece.npz                      every number behind every step, for scripts/plot.py
 python scripts/sample.py --info                                 what is in the checkpoint
 """
 
+import argparse
 import sys
 import time
 from itertools import islice
@@ -21,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from minigen import checkpoint, metrics, steering
+from minigen.backend import use_device
 from minigen.dataset import trim
 from minigen.errors import MinigenError, Parser, finite, run
 from minigen.finetune import MODES, Finetune, play_learning
@@ -40,6 +43,7 @@ def arguments():
     add = parser.add_argument
     add("checkpoint", nargs="?", type=Path, default=DEFAULT, help="default: samples/chorales.npz")
     add("--info", action="store_true", help="print what is in the checkpoint, and stop")
+    add("--device", choices=["auto", "cpu", "cuda"], default="cpu", help="where the weights are (default: cpu)")
     add = parser.add_argument_group("the piece").add_argument
     add("--bars", type=finite(1, 10_000, int), default=16, help="bars of new music")
     add("--seed", type=finite(0, 2**62, int), default=0, help="another seed, another piece")
@@ -51,9 +55,9 @@ def arguments():
     add("--chords", help='and to a chord a bar, again and again: "C|Am|F|G7"')
     add("--inject", type=Path, metavar="FILE.mid", help="its notes sound as they are, and the voices harmonise them")
     add = parser.add_argument_group("learning while playing").add_argument
-    add("--finetune", choices=["off", *MODES], default="off", help="train on what was played before every step")
+    help = f"train on what was played before every step: {', '.join(MODES)}; reset:3 makes three updates"
+    add("--finetune", type=mode_and_updates, metavar="MODE[:UPDATES]", help=help)
     add("--finetune-rate", type=finite(0, 1), help="Adam's rate (default: 1e-4)")
-    add("--finetune-iters", type=finite(1, 10**6, int), help="updates a step (default: 1)")
     add("--finetune-window", type=finite(1, 10**6, int), help="on the last so many steps (default: 256)")
     add = parser.add_argument_group("what is written").add_argument
     add("--bpm", type=finite(10, 1000), default=120, help="quarters a minute (default: 120)")
@@ -62,12 +66,20 @@ def arguments():
     args = parser.parse_args()
     if args.trace and args.num_outputs > 1:
         raise MinigenError("--trace is of one piece: leave out --num-outputs")
-    given = {name: getattr(args, f"finetune_{name}") for name in ("rate", "iters", "window")}
+    given = {name: getattr(args, f"finetune_{name}") for name in ("rate", "window")}
     given = {name: value for name, value in given.items() if value is not None}
-    if given and args.finetune == "off":
+    if given and not args.finetune:
         raise MinigenError(f"--finetune-{next(iter(given))} is for learning while playing: add --finetune reset")
-    args.tune = None if args.finetune == "off" else Finetune(args.finetune, **given)
+    args.tune = Finetune(**args.finetune, **given) if args.finetune else None
     return args
+
+
+def mode_and_updates(text: str) -> dict:
+    """What `Finetune` takes: of "reset", or of "reset:3" for three updates before each step; nothing of "off"."""
+    mode, colon, updates = text.partition(":")
+    if mode not in MODES and text != "off":
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(MODES)}, off")
+    return {} if text == "off" else {"mode": mode, "iters": finite(1, 10**6, int)(updates) if colon else 1}
 
 
 def music_of(path: Path | None, bar: int, what: str):
@@ -147,7 +159,10 @@ def main():
     if args.info:
         info(trained)
         return 0
-    model = trained.model
+    xp, device = use_device(args.device)
+    if args.device != "cpu":
+        print(f"device {device}")
+    model, trained = trained.model, trained.on(xp)
     bar, asked = model.config.steps_a_bar, asked_for(args, model)
     primer = music_of(args.primer, bar, "primer")
     if model.follows and primer is None:

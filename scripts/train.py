@@ -41,6 +41,7 @@ from minigen.ranks import Ranks, together
 from minigen.runs import Folder, run_folder, tell
 from minigen.train import COUNTERS, Run, judge, update, validate
 
+READ = 5  # steps from one reading of the losses to the next, for which a GPU is waited for; divides EVERY
 EVERY = 25  # steps from one validation to the next
 PATIENCE = 150  # steps without a better validation before the rate falls
 LICENCES = {
@@ -144,16 +145,17 @@ def loop(args, model, state: Run, folder: Folder, data: Dataset, valid: list, st
     bar = tqdm(total=100, bar_format=form, disable=quiet, leave=False)
     while not ended:
         update(model, state, data, args.seed, args.rows, meta, ranks)
-        spent, mean = time.monotonic() - began, state.mean
+        spent = time.monotonic() - began
         of_steps = (state.step - first) / (args.steps - first) if args.steps else 0
         of_time = spent / 60 / (args.minutes or 1e9)  # by this rank's clock
         done = max(of_steps, of_time)
+        agreed = ranks.agree(stop.code or of_time >= 1)
+        ended = "stopped" if agreed > 1 else "done" if agreed or of_steps >= 1 else ""
+        mean = state.read() if state.step % READ == 0 or ended or not state.mean else state.mean
         speed = (state.step - first) / spent
         bar.n = min(100, 100 * done)
         left = f", {spent / done - spent:.0f} s left" if args.steps or args.minutes else ""
         bar.set_postfix_str(f"step {state.step} loss {mean['loss']:.4f} held-out {shown:.4f}, {speed:.2f}/s{left}")
-        agreed = ranks.agree(stop.code or of_time >= 1)
-        ended = "stopped" if agreed > 1 else "done" if agreed or of_steps >= 1 else ""
         if state.step % EVERY and not ended:
             continue
         found = None if ranks.rank else validate(model, state.params, valid, args.seed, meta)

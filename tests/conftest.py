@@ -1,15 +1,30 @@
 """Small products: a second BLAS thread would only make them wait for each other."""
 
+import importlib
 import sys
 from pathlib import Path
 
 import pytest
 from threadpoolctl import threadpool_limits
 
-sys.path.insert(0, str(Path(__file__).parent))  # naive.py and torch_model.py
+from minigen.kernels import use_kernels
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))  # naive.py and torch_model.py
 
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
     with threadpool_limits(1):
         yield
+
+
+@pytest.fixture
+def cupy(monkeypatch):
+    """The stand-in, in the place of CuPy, and no kernels."""
+    use_kernels("reference", 1)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "cupy"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(HERE / "standin")
+    yield importlib.import_module("cupy")
+    del sys.modules["cupy"]

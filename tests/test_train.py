@@ -109,9 +109,10 @@ def test_numbers_that_blow_up_end_the_run_before_they_reach_the_weights():
     model = LADDER["final"]()
     run, data = run_of(model), Dataset(songs_of(32), model.config.past, 32, 32, False)
     run.params["head3.b"][4] = np.nan
-    before = run.params
+    before = run.params.flat.copy()
     with pytest.raises(MinigenError, match="not a number") as caught, np.errstate(all="ignore"):
         update(model, run, data, 0, range(2))
-    assert caught.value.code == 3 and run.params is before and run.step == 0
+    assert caught.value.code == 3 and run.step == run.moments.step == 0
+    assert np.array_equal(run.params.flat, before, equal_nan=True) and not run.moments.m.any()
     with pytest.raises(MinigenError, match="held-out songs is not a number"), np.errstate(all="ignore"):
         validate(model, run.params, songs_of(32), 0)

@@ -1,0 +1,239 @@
+"""The array-module code on a stand-in for CuPy (tests/standin): the same numbers, and none read before it is shown.
+
+The stand-in computes with NumPy, so that all that is compared here is compared to the last bit.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minigen
+from minigen import checkpoint, steering
+from minigen.adam import Moments
+from minigen.backend import on_device, to_host, use_device
+from minigen.checkpoint import Trained
+from minigen.dataset import Dataset
+from minigen.errors import MinigenError
+from minigen.finetune import MODES, Finetune, play_learning
+from minigen.gradcheck import toy_batch
+from minigen.kernels import use_kernels
+from minigen.ladder import LADDER, Latency
+from minigen.likelihood import nats_a_step
+from minigen.meta import Meta
+from minigen.sample import generate, play
+from minigen.trace import fingerprint
+from minigen.train import Run, update, validate
+
+ROOT, STANDIN = Path(__file__).resolve().parents[1], Path(__file__).resolve().parent / "standin"
+CONFIGS = {name: rung.config for name, rung in LADDER.items()}
+CONFIGS |= {"latency linked": Latency.LINKED, "feedback interleaved": replace(CONFIGS["feedback"], interleaved=True)}
+rungs = pytest.mark.parametrize("name", CONFIGS)
+playing = pytest.mark.parametrize("name", [name for name in CONFIGS if name != "decoder"])
+rng = np.random.default_rng(0)
+SONGS = [(rng.random((length, 88)) < 0.03).astype(np.uint8) for length in (70, 40, 24)]
+PRIMER = SONGS[2][:16]
+
+
+def small(name):
+    c = CONFIGS[name]
+    c = replace(c, hidden=20, decoder_hidden=12, capsule=4, voice_hidden=min(c.voice_hidden, 6), fragment=24, hop=8)
+    return LADDER[name.split()[0]](c)
+
+
+def trained(name):
+    model = small(name)
+    params = model.init(1)
+    return Trained(model, params, {}, Moments.of(params.flat))
+
+
+def run_of(model, xp):
+    params = model.init(1)
+    params = params.with_flat(xp.asarray(params.flat))
+    return Run(params, Moments.of(params.flat), 0.01)
+
+
+def same(here: dict, there: dict):
+    """The same names, and under each the same bits of the same type, wherever they are."""
+    assert here.keys() == there.keys()
+    for name in here:
+        a, b = np.asarray(to_host(here[name])), np.asarray(to_host(there[name]))
+        assert a.dtype == b.dtype and a.tobytes() == b.tobytes(), name
+
+
+def same_steps(here, there, n: int):
+    for (keys, trace), (others, other) in zip(islice(here, n), islice(there, n), strict=True):
+        assert isinstance(others, np.ndarray) and (keys == others).all()
+        same(trace, other)
+
+
+def same_run(here: Run, there: Run):
+    arrays = [{"flat": run.params.flat, "m": run.moments.m, "v": run.moments.v} for run in (here, there)]
+    same(*arrays)
+    assert here.moments.step == there.moments.step and here.counters() == there.counters()
+
+
+@rungs
+def test_loss_and_gradients(name, cupy):
+    model = small(name)
+    params, batch, draws = model.init(1), toy_batch(model, 24, 3), model.draws(0, "test", 0, range(3), 24)
+    loss, grads, trace, state = model.loss(params, batch, draws)
+    uploaded = params.with_flat(cupy.asarray(params.flat)), on_device(cupy, batch), on_device(cupy, draws)
+    its_loss, its_grads, its_trace, its_state = model.loss(*uploaded)
+    assert cupy.reads == 0
+    same({"loss": loss, "grads": grads.flat} | state, {"loss": its_loss, "grads": its_grads.flat} | its_state)
+    same(trace, its_trace)
+
+
+@rungs
+def test_five_steps_of_training_read_nothing(name, cupy):
+    model = small(name)
+    here, there = run_of(model, np), run_of(model, cupy)
+    data = Dataset(SONGS, model.config.past, 24, 8, model.config.key_shift)
+    for _ in range(5):
+        losses, its_losses = (update(model, run, data, 0, range(2)) for run in (here, there))
+    assert cupy.reads == 0 and len(there.unread) == 5 and not there.mean
+    assert there.read() == here.mean and cupy.reads == 1
+    same(losses, its_losses)
+    same_run(here, there)
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_a_step_that_blows_up_changes_nothing_and_is_told_when_it_is_read(what, cupy):
+    """Step 2 of 5 gives NaN: the weights of step 2 stay, and training can go on from them."""
+    calls = {np: 0, cupy: 0}
+
+    class Poisoned(LADDER["final"]):
+        def loss(self, params, batch, draws, *args, **named):
+            loss, grads, *rest = super().loss(params, batch, draws, *args, **named)
+            xp = np if isinstance(loss, np.generic) else cupy
+            calls[xp] += 1
+            if calls[xp] == 3 and what == "loss":
+                loss = loss + float("nan")
+            elif calls[xp] == 3:
+                grads.flat[7] = float("nan")
+            return loss, grads, *rest
+
+    model = Poisoned(small("final").config)
+    data, here, there = Dataset(SONGS, 128, 24, 8), run_of(model, np), run_of(model, cupy)
+    for _ in range(2):
+        update(model, here, data, 0, range(2))
+    with pytest.raises(MinigenError, match="at step 2: train again") as on_cpu:
+        update(model, here, data, 0, range(2))
+    for _ in range(5):
+        update(model, there, data, 0, range(2))
+    assert cupy.reads == 0 and there.step == 5
+    with pytest.raises(MinigenError) as caught:
+        there.read()
+    assert caught.value.code == on_cpu.value.code == 3 and str(caught.value) == str(on_cpu.value)
+    assert there.step == 2
+    same_run(here, there)
+    for run in (here, there):
+        update(model, run, data, 0, range(2))
+    same_run(here, there)
+
+
+def test_learning_through_inner_steps_is_refused(cupy):
+    model = small("pause-loss")
+    with pytest.raises(MinigenError, match="--device cpu"):
+        update(model, run_of(model, cupy), Dataset(SONGS, 128, 96, 8), 0, range(2), Meta(1, 1.0))
+
+
+@rungs
+def test_validation(name, cupy):
+    model = small(name)
+    params = model.init(1)
+    assert validate(model, params, SONGS, 3) == validate(model, params.with_flat(cupy.asarray(params.flat)), SONGS, 3)
+
+
+@rungs
+def test_likelihood(name, cupy):
+    here = trained(name)
+    there, how = here.on(cupy), {"N": 8, "runs": 2}
+    assert nats_a_step(here.model, here.params, SONGS, **how) == nats_a_step(there.model, there.params, SONGS, **how)
+
+
+@pytest.mark.parametrize("kernels", ["reference", "fast"])
+@rungs
+def test_playing(name, kernels, cupy):
+    """With a primer, and without kernels whatever is installed: those are for a CPU."""
+    here = trained(name)
+    expected = list(islice(play(here, 3, PRIMER, 0.9), 40))
+    use_kernels(kernels, 1)
+    same_steps(expected, play(here.on(cupy), 3, PRIMER, 0.9), 40)
+    use_kernels("reference", 1)
+
+
+def test_steering(cupy):
+    here, asked = trained("final"), steering.steer(32, 5, "Am", "Am|E7", PRIMER)
+    same_steps(*(play(at, 3, given=steering.given(asked, 5)) for at in (here, here.on(cupy))), 32)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@playing
+def test_learning_while_playing(name, mode, cupy):
+    here, tune = trained(name), Finetune(mode, 1e-2, 2, window=12)
+    there = here.on(cupy)
+    same_steps(*(play_learning(at, tune, 3, PRIMER, watch=lambda _: {}) for at in (here, there)), 6)
+    assert fingerprint(here, tune) == fingerprint(there, tune)
+
+
+def test_loading(cupy, tmp_path):
+    here = trained("final")
+    checkpoint.save(tmp_path / "a.npz", here.model, here.params, here.moments)
+    there = minigen.load(tmp_path / "a.npz", device="cuda")
+    assert {type(x) for x in (there.params.flat, there.moments.m, there.params["octave.Wx"])} == {cupy.ndarray}
+    assert (generate(there, 2, 1) == generate(here, 2, 1)).all()
+    with pytest.raises(MinigenError, match="'gpu'"):
+        minigen.load(tmp_path / "a.npz", device="gpu")
+
+
+def test_the_device_is_what_was_asked_for_and_is_told(cupy, monkeypatch):
+    assert use_device("auto") == use_device("cuda") == (cupy, "cuda (no card, NumPy inside)")
+    assert use_device("cpu") == (np, "cpu")
+    monkeypatch.setattr(cupy, "ones", lambda *args: 1 / 0, raising=False)  # a card that does not work
+    assert use_device("auto") == (np, "cpu (CuPy finds no working CUDA device)")
+    with pytest.raises(MinigenError, match="use --device cpu"):
+        use_device("cuda")
+
+
+def script(name, *args, before=""):
+    """A script as `python scripts/NAME.py` runs it, with the stand-in for CuPy and after these lines of Python."""
+    argv = [str(ROOT / "scripts" / f"{name}.py"), *map(str, args)]
+    code = f"import runpy, sys; {before}; sys.argv = {argv}; runpy.run_path(sys.argv[0], run_name='__main__')"
+    env = os.environ | {"PYTHONPATH": str(STANDIN)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_scripts_without_numba(tmp_path):
+    """Training, resumed, as on the CPU to the last bit; then evaluating and playing."""
+    songs = tmp_path / "songs"
+    songs.mkdir()
+    for path in sorted((ROOT / "samples" / "songs").glob("*.mid"))[:3]:
+        shutil.copy(path, songs)
+    sizes = ["fragment=32", "hidden=20", "voice_hidden=6", "decoder_hidden=12"]
+    asked = [songs, "--batch", 2, "--model", "pause-loss", *(word for size in sizes for word in ("--set", size))]
+    alone, cpu = "sys.modules['numba'] = None", "import atexit; atexit.register(lambda: print('cupy' in sys.modules))"
+    said = script("train", *asked, "--device", "cuda", "--steps", 3, "--out", tmp_path / "cuda", before=alone)
+    assert "device cuda (no card" in said and "kernels reference" in said
+    script("train", "--resume", tmp_path / "cuda", "--device", "auto", "--steps", 8, before=alone)
+    asked += ["--device", "cpu", "--kernels", "reference", "--steps", 8, "--out", tmp_path / "cpu"]
+    assert script("train", *asked, before=cpu).endswith("False\n")
+    cuda, cpu = (checkpoint.load(tmp_path / name / "last.npz") for name in ("cuda", "cpu"))
+    assert (cuda.params.flat == cpu.params.flat).all() and (cuda.moments.v == cpu.moments.v).all()
+    assert cuda.header["training"] == cpu.header["training"]
+    best = tmp_path / "cuda" / "best.npz"
+    asked = ["--device", "cuda", "--seeds", 1, "--bars", 8, "--particles", 2]
+    assert "device cuda" in script("evaluate", best, songs, *asked, before=alone)
+    said = script("sample", best, "--device", "cuda", "--bars", 2, "--out", tmp_path / "music", before=alone)
+    assert said.startswith("device cuda (no card")
+    (made,) = (tmp_path / "music").glob("*.mid")
+    assert ((minigen.read_midi(made)[:32] > 0) == (generate(checkpoint.load(best), 2) > 0)).all()
