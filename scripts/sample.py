@@ -6,12 +6,10 @@ python scripts/sample.py --primer my_song.mid --num-outputs 4   go on from the f
 python scripts/sample.py --key Am --chords "Am|Dm|E7"           in a key, a chord a bar
 python scripts/sample.py --inject melody.mid                    the voices harmonise a melody
 python scripts/sample.py --finetune reset --finetune-rate 1e-4  the network trains on what it is playing
-python scripts/sample.py --finetune moving:3                    by three updates a step, and never back
 python scripts/sample.py --trace piece.npz                      every number behind every step, for scripts/plot.py
 python scripts/sample.py --info                                 what is in the checkpoint
 """
 
-import argparse
 import sys
 import time
 from itertools import islice
@@ -55,9 +53,9 @@ def arguments():
     add("--chords", help='and to a chord a bar, again and again: "C|Am|F|G7"')
     add("--inject", type=Path, metavar="FILE.mid", help="its notes sound as they are, and the voices harmonise them")
     add = parser.add_argument_group("learning while playing").add_argument
-    help = f"train on what was played before every step: {', '.join(MODES)}; reset:3 makes three updates"
-    add("--finetune", type=mode_and_updates, metavar="MODE[:UPDATES]", help=help)
+    add("--finetune", choices=["off", *MODES], default="off", help="train on what was played before every step")
     add("--finetune-rate", type=finite(0, 1), help="Adam's rate (default: 1e-4)")
+    add("--finetune-iters", type=finite(1, 10**6, int), help="updates a step (default: 1)")
     add("--finetune-window", type=finite(1, 10**6, int), help="on the last so many steps (default: 256)")
     add = parser.add_argument_group("what is written").add_argument
     add("--bpm", type=finite(10, 1000), default=120, help="quarters a minute (default: 120)")
@@ -66,20 +64,12 @@ def arguments():
     args = parser.parse_args()
     if args.trace and args.num_outputs > 1:
         raise MinigenError("--trace is of one piece: leave out --num-outputs")
-    given = {name: getattr(args, f"finetune_{name}") for name in ("rate", "window")}
+    given = {name: getattr(args, f"finetune_{name}") for name in ("rate", "iters", "window")}
     given = {name: value for name, value in given.items() if value is not None}
-    if given and not args.finetune:
+    if given and args.finetune == "off":
         raise MinigenError(f"--finetune-{next(iter(given))} is for learning while playing: add --finetune reset")
-    args.tune = Finetune(**args.finetune, **given) if args.finetune else None
+    args.tune = None if args.finetune == "off" else Finetune(args.finetune, **given)
     return args
-
-
-def mode_and_updates(text: str) -> dict:
-    """What `Finetune` takes: of "reset", or of "reset:3" for three updates before each step; nothing of "off"."""
-    mode, colon, updates = text.partition(":")
-    if mode not in MODES and text != "off":
-        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(MODES)}, off")
-    return {} if text == "off" else {"mode": mode, "iters": finite(1, 10**6, int)(updates) if colon else 1}
 
 
 def music_of(path: Path | None, bar: int, what: str):
@@ -173,7 +163,7 @@ def main():
     head = np.zeros((0, 88), np.uint8) if primer is None or model.follows else (primer > 0).astype(np.uint8)
     begins = f"the primer ends at step {len(head)} (bar {len(head) / bar:g})" if len(head) else "it starts from silence"
     begins = "it plays the primer's classes" if model.follows else begins
-    use_kernels("auto", 1, say=print)  # one stream: nothing is worth a second thread
+    use_kernels("auto", 1, print, xp)  # one stream: nothing is worth a second thread
     next(play(trained, 0, primer), None)  # what is compiled at the first step is not part of any piece's time
     ended = None
     label = args.checkpoint.stem

@@ -194,7 +194,7 @@ def main(ranks: Ranks):
         check(model, xp)
     limits = {"max_tracks": args.max_tracks, "max_tempos": args.max_tempos}
     songs, name = find_songs(args.sources, args.corpus, **limits, say=print)
-    kernels = use_kernels(args.kernels, args.threads or ranks.threads(), print)
+    kernels = use_kernels(args.kernels, args.threads or ranks.threads(), print, xp)
     c = model.config
     if (songs.steps_a_bar, songs.held) != (c.steps_a_bar, c.held):
         raise MinigenError(f"these songs have another grid than {model.name} was made for: convert them first")
