@@ -62,3 +62,14 @@ class RawModule:
                 raise Deadlock(f"{name} under warp order {self.order}")
 
         return call
+
+
+def beneath(cupy):
+    """The same for arrays of the stand-in for CuPy: `cupy.runner = shim.beneath(cupy)`."""
+
+    class Beneath(RawModule):
+        def get_function(self, name: str):
+            call = super().get_function(name)
+            return lambda grid, block, args, shared_mem=0: call(grid, block, cupy.host(tuple(args)), shared_mem)
+
+    return Beneath

@@ -43,9 +43,10 @@ SONGS = [(rng.random((length, 88)) < 0.03).astype(np.uint8) for length in (300, 
 PRIMER = SONGS[2][:16]
 
 
-@pytest.fixture(autouse=True)
-def reference():
-    use_kernels("reference")
+@pytest.fixture(autouse=True, params=["reference", "fast"])
+def kernels(request):
+    """On the GPU; on the CPU the array code."""
+    use_kernels(request.param, xp=cupy)
 
 
 def trained(name):
@@ -180,7 +181,8 @@ def test_compute_sanitizer_finds_nothing(name):
 
 
 def for_the_sanitizer(name):
-    """A step of training, and two of playing."""
+    """A step of training, and two of playing, by the kernels."""
+    use_kernels("fast", xp=cupy)
     model, _, there, data = runs_of(name)
     update(model, there, data, 0, range(2))
     there.read()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import shim
 
 import minigen
 from minigen import checkpoint, steering
@@ -23,7 +24,7 @@ from minigen.dataset import Dataset
 from minigen.errors import MinigenError
 from minigen.finetune import MODES, Finetune, play_learning
 from minigen.gradcheck import toy_batch
-from minigen.kernels import use_kernels
+from minigen.kernels import launch, use_kernels
 from minigen.ladder import LADDER, Latency
 from minigen.likelihood import nats_a_step
 from minigen.meta import Meta
@@ -34,6 +35,7 @@ from minigen.train import Run, update, validate
 ROOT, STANDIN = Path(__file__).resolve().parents[1], Path(__file__).resolve().parent / "standin"
 CONFIGS = {name: rung.config for name, rung in LADDER.items()}
 CONFIGS |= {"latency linked": Latency.LINKED, "feedback interleaved": replace(CONFIGS["feedback"], interleaved=True)}
+needs_a_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ on the PATH, which the shim needs")
 rungs = pytest.mark.parametrize("name", CONFIGS)
 playing = pytest.mark.parametrize("name", [name for name in CONFIGS if name != "decoder"])
 rng = np.random.default_rng(0)
@@ -203,6 +205,26 @@ def test_the_device_is_what_was_asked_for_and_is_told(cupy, monkeypatch):
         use_device("cuda")
 
 
+@needs_a_compiler
+@rungs
+def test_training_by_the_kernels(name, cupy):
+    """The CUDA kernels, which the shim runs here: three updates as by the array code, but for rounding, and no number
+    read."""
+    model = small(name)
+    data = Dataset(SONGS, model.config.past, 24, 8, model.config.key_shift)
+    runs = [run_of(model, cupy) for _ in range(2)]
+    for choice, run in zip(("reference", "fast"), runs, strict=True):
+        use_kernels(choice, 1, xp=cupy)
+        launch.kernel.cache_clear()
+        cupy.runner, cupy.reads = shim.beneath(cupy), 0
+        for _ in range(3):
+            update(model, run, data, 0, range(2))
+        assert cupy.reads == 0
+    plain, fast = (run.read()["loss"] for run in runs)
+    assert fast == pytest.approx(plain, rel=1e-4)
+    use_kernels("reference", 1)
+
+
 def script(name, *args, before=""):
     """A script as `python scripts/NAME.py` runs it, with the stand-in for CuPy and after these lines of Python."""
     argv = [str(ROOT / "scripts" / f"{name}.py"), *map(str, args)]
@@ -213,6 +235,7 @@ def script(name, *args, before=""):
     return done.stdout
 
 
+@needs_a_compiler
 def test_scripts_without_numba(tmp_path):
     """Training, resumed, as on the CPU to the last bit; then evaluating and playing."""
     songs = tmp_path / "songs"
@@ -222,9 +245,11 @@ def test_scripts_without_numba(tmp_path):
     sizes = ["fragment=32", "hidden=20", "voice_hidden=6", "decoder_hidden=12"]
     asked = [songs, "--batch", 2, "--model", "pause-loss", *(word for size in sizes for word in ("--set", size))]
     alone, cpu = "sys.modules['numba'] = None", "import atexit; atexit.register(lambda: print('cupy' in sys.modules))"
-    said = script("train", *asked, "--device", "cuda", "--steps", 3, "--out", tmp_path / "cuda", before=alone)
+    plain = [*asked, "--device", "cuda", "--kernels", "reference", "--steps", 3, "--out", tmp_path / "cuda"]
+    said = script("train", *plain, before=alone)
     assert "device cuda (no card" in said and "kernels reference" in said
-    script("train", "--resume", tmp_path / "cuda", "--device", "auto", "--steps", 8, before=alone)
+    more = ["--device", "auto", "--kernels", "reference", "--steps", 8]
+    script("train", "--resume", tmp_path / "cuda", *more, before=alone)
     asked += ["--device", "cpu", "--kernels", "reference", "--steps", 8, "--out", tmp_path / "cpu"]
     assert script("train", *asked, before=cpu).endswith("False\n")
     cuda, cpu = (checkpoint.load(tmp_path / name / "last.npz") for name in ("cuda", "cpu"))
@@ -233,7 +258,10 @@ def test_scripts_without_numba(tmp_path):
     best = tmp_path / "cuda" / "best.npz"
     asked = ["--device", "cuda", "--seeds", 1, "--bars", 8, "--particles", 2]
     assert "device cuda" in script("evaluate", best, songs, *asked, before=alone)
-    said = script("sample", best, "--device", "cuda", "--bars", 2, "--out", tmp_path / "music", before=alone)
+    by_shim = (
+        f"{alone}; sys.path.insert(0, {str(STANDIN.parent)!r}); import cupy, shim; cupy.runner = shim.beneath(cupy)"
+    )
+    said = script("sample", best, "--device", "cuda", "--bars", 2, "--out", tmp_path / "music", before=by_shim)
     assert said.startswith("device cuda (no card")
     (made,) = (tmp_path / "music").glob("*.mid")
     assert ((minigen.read_midi(made)[:32] > 0) == (generate(checkpoint.load(best), 2) > 0)).all()
