@@ -86,6 +86,11 @@ def test_the_verdicts_shown_are_the_verdicts_reached():
         assert (ROOT / "samples" / "diary" / f"{claim}.png").exists()
 
 
+def test_the_table_of_learning_to_be_finetuned_is_the_measured_one():
+    report = (ROOT / "samples" / "diary" / "meta.md").read_text(encoding="utf-8")
+    assert report[report.index("| loss on") : report.index("Rates of")].strip() in README
+
+
 def test_the_ladder_shown_is_the_ladder_measured():
     shown, kept = (
         text.partition("<!-- ladder: begin -->")[2].partition("<!-- ladder: end -->")[0]
