@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import numpy as np
-from peers import T, problem
+from peers import PLAYED, T, problem, torch_play
 
 from minigen.adam import Moments, adam, all_finite
 from minigen.backend import on_device
@@ -142,16 +142,31 @@ def recurrences(xp, B: int) -> dict:
 
 
 def playing(xp, B: int):
-    """A step of B streams, with uniforms that are uploaded; the state is carried."""
+    """PLAYED steps of B streams, with uniforms that are uploaded; the state is carried."""
     model, params, _, _ = problem(1, 1)
     params = params.with_flat(xp.asarray(params.flat))
     rng, now = np.random.default_rng(0), [model.rest(params, B), xp.zeros((B, 88), np.uint8)]
 
-    def step():
-        u = {part: xp.asarray(rng.random((B, n), np.float32)) for part, n in model.draw_sizes().items()}
-        now[1], _, now[0] = model.step(params, now[0], now[1], u)
+    def some():
+        for _ in range(PLAYED):
+            u = {part: xp.asarray(rng.random((B, n), np.float32)) for part, n in model.draw_sizes().items()}
+            now[1], _, now[0] = model.step(params, now[0], now[1], u)
 
-    return step
+    return some
+
+
+def torch_playing():
+    """The same of one stream, the only number that the model of the parity test plays."""
+    import torch
+
+    with torch.device("cuda"):
+        play = torch_play(1, learning=False)
+
+    def some():
+        with torch.device("cuda"):
+            play()
+
+    return some
 
 
 def table(found: dict, beside: str, more=lambda name: ()) -> list[str]:
@@ -211,8 +226,9 @@ def report(xp, rounds: int) -> tuple[list[str], list[str]]:
         if middle > bound:
             missed.append(f"{middle:.3f} ms for the recurrence {way}, not {bound}")
     for B in (1, 1024):
-        calls = {name: playing(xp, B) for name in NAMES[:2]}
+        calls = {name: playing(xp, B) for name in NAMES[:2]} | ({"PyTorch": torch_playing()} if B == 1 else {})
+        found = {name: np.divide(times, PLAYED) for name, times in in_turn(xp, calls, rounds).items()}
         lines += ["", f"## A step of playing, {B} streams" if B > 1 else "## A step of playing, one stream", ""]
-        lines += [*HEAD, *table(in_turn(xp, calls, rounds), mine)]
+        lines += [*HEAD, *table(found, mine)]
     lines += ["", "## Bounds missed", "", *(f"* {sentence}" for sentence in missed or ["none"])]
     return lines, missed
