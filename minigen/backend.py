@@ -37,7 +37,10 @@ def _arrays(args) -> list:
     """The arrays among a function's arguments, and in the tuples (caches) among them."""
     found = []
     for x in args:
-        found += _arrays(x) if isinstance(x, tuple) else [x] if hasattr(x, "ndim") else []
+        if isinstance(x, tuple):
+            found += _arrays(x)
+        elif hasattr(x, "ndim") and not isinstance(x, np.generic):
+            found.append(x)
     return found
 
 

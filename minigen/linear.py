@@ -11,7 +11,7 @@ def sigmoid(x):
 def linear_forward(x, W, b):
     """`y = x W + b`: x (..., I), W (I, O), b (O,) -> y (..., O), cache."""
     y = x.reshape(-1, x.shape[-1]) @ W + b  # one product, where (T, B, I) @ (I, O) would be T of them
-    return y.reshape(*x.shape[:-1], -1), (x, W)
+    return y.reshape(*x.shape[:-1], W.shape[1]), (x, W)
 
 
 def linear_backward(dy, cache):

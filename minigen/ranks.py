@@ -2,12 +2,14 @@
 
 Batches and draws are pure functions of (seed, step, row), so a rank makes the rows of its share and nothing else; one
 Allreduce a step of the flat gradient, the losses and how many predictions they count gives all ranks the same means,
-and so the same weights. Rank 0 judges and writes. Without mpiexec there is one rank, and MPI is not even imported.
+and so the same weights. Rank 0 judges and writes. Without mpiexec there is one rank, and MPI is not even imported; that
+it is there is told by the variables that the mpiexec of MPICH or Open MPI sets, and by nothing else.
 """
 
 import os
 import sys
 import time
+from collections import deque
 
 import numpy as np
 
@@ -25,7 +27,7 @@ class Ranks:
         self.comm, self.beside = comm, beside
         self.rank, self.size = (comm.Get_rank(), comm.Get_size()) if comm else (0, 1)
         self.wish = self.agreed = 0
-        self.bytes, self.times = 0, []  # of an Allreduce; when each began and ended
+        self.bytes, self.times = 0, deque(maxlen=1000)  # of an Allreduce; when each began and ended
 
     def share(self, rows: range) -> range:
         """This rank's rows: shares that differ by one row at most.
@@ -39,7 +41,7 @@ class Ranks:
 
     def threads(self) -> int | None:
         """How many threads a rank takes unless told: its part of this machine's cores. Alone: None, the default."""
-        return max(1, cores() // self.beside) if self.comm else None
+        return max(1, min(cores(), (os.cpu_count() or 1) // self.beside)) if self.comm else None
 
     def mean(self, flat, losses: dict, count: int):
         """A gradient and losses, means over the `count` predictions of this rank -> means over those of all ranks.
@@ -72,7 +74,7 @@ class Ranks:
         """A sentence on what a step took, or "" where there were not two; all ranks have to ask."""
         if len(self.times) < 2:
             return ""
-        times = np.array(self.comm.allgather(self.times))
+        times = np.array(self.comm.allgather(list(self.times)))
         steps, spent = np.diff(times[0, :, 1]), times[..., 1] - times[..., 0]
         # the rank that comes last waits for nobody: its time is what the Allreduce takes
         step, least, mean = (1e3 * np.median(some) for some in (steps, spent.min(axis=0), spent.mean(axis=0)))

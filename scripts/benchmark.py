@@ -197,6 +197,8 @@ def main():
         print(f"without {', '.join(left_out)}", flush=True)
         chosen = {name: value for name, value in os.environ.items() if name not in left_out}
         return subprocess.call([sys.executable, *sys.orig_argv[1:]], env=chosen)
+    if args.device == "cuda" and (args.playing or args.parts):
+        raise MinigenError("--playing and --parts are of a CPU: leave them out with --device cuda")
     if args.parts:
         print("\n".join(parts(args.threads, args.batch)))
         return 0

@@ -7,13 +7,15 @@ minigen draws.
 """
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import numpy as np
-from peers import PLAYED, T, problem, torch_play
+import peers
+from peers import PLAYED, T, problem
 
 from minigen.adam import Moments, adam, all_finite
 from minigen.backend import on_device
@@ -26,11 +28,11 @@ RECURRENCE = {"forward": 0.130, "backward": 0.200}  # ms, of 112 -> 100 at B = 1
 WAYS = {NAMES[0]: "reference", NAMES[1]: "fast"}
 
 
-def floor(H: int, B: int, properties: dict) -> float:
+def floor(H: int, B: int, processors: int, kilohertz: int) -> float:
     """Milliseconds below which a recurrence of T steps cannot come, H up to 108: 4 H^2 multiply-adds a step of a row,
     128 a clock on each multiprocessor, a row on one of them at a time."""
-    waves = -(-B // properties["multiProcessorCount"])
-    return T * waves * 4 * H * H / 128 / properties["clockRate"]  # kHz
+    waves = -(-B // processors)
+    return T * waves * 4 * H * H / 128 / kilohertz
 
 
 def in_turn(xp, calls: dict, rounds: int) -> dict:
@@ -67,23 +69,14 @@ def minigen_step(xp, B: int):
 
 def torch_step(name: str, B: int):
     import torch
-    import torch_model
 
-    model, params, batch, draws = problem(T, B)
-    notes = (draws["voices"] * (model.config.keys + 1)).astype(np.int64)
-    whole = name != NAMES[4]
-    options = {"lags": model.config.lags, "pause_loss": True, "stop_gradient": False, "whole_sequence": whole}
     with torch.device("cuda"):
-        tensors = {key: torch.tensor(array) for key, array in (batch | {"notes": notes}).items()}
-        weights = {key: torch.tensor(params[key]) for key in params}
-        weights = torch_model.prepare(weights) if whole else weights
-        weights = {key: w.detach().clone().requires_grad_() for key, w in weights.items()}
-        optimiser = torch_model.optimiser(weights, 1e-4)
+        once = peers.torch_step(name != NAMES[4], 1, T, B)
 
     def step():
         tf32(name == NAMES[3])
         with torch.device("cuda"):
-            torch_model.step(weights, optimiser, tensors, **options)
+            once()
 
     return step
 
@@ -160,7 +153,7 @@ def torch_playing():
     import torch
 
     with torch.device("cuda"):
-        play = torch_play(1, learning=False)
+        play = peers.torch_play(1, learning=False)
 
     def some():
         with torch.device("cuda"):
@@ -169,7 +162,7 @@ def torch_playing():
     return some
 
 
-def table(found: dict, beside: str, more=lambda name: ()) -> list[str]:
+def table(found: dict, beside: str, more=lambda name: ()) -> Iterator[str]:
     """Rows of medians, and how many times as long as `beside` each takes."""
     mine = np.median(found[beside])
     for name, times in found.items():
@@ -215,7 +208,7 @@ def report(xp, rounds: int) -> tuple[list[str], list[str]]:
         for way, calls in lstms(xp, I, H, 128).items():
             found = in_turn(xp, calls, rounds)
             lines += [f"## The LSTM {I} -> {H}, {way}, B = 128", "", *HEAD, *table(found, mine), ""]
-    least = floor(100, 128, card)
+    least = floor(100, 128, *(xp.cuda.Device().attributes[name] for name in ("MultiProcessorCount", "ClockRate")))
     lines += ["## The recurrence alone, 112 -> 100, B = 128", ""]
     lines += [f"Its floor by arithmetic, 4 H^2 multiply-adds a step and row, is {least:.3f} ms.", ""]
     lines += ["| | ms: median (min to max) | share of the floor | bound, ms |", "| --- | --- | --- | --- |"]

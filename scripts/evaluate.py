@@ -63,9 +63,9 @@ def main():
 
     xp, device = use_device(args.device)
     trained = trained.on(xp)
-    use_kernels("reference", threads=1)
+    kernels = use_kernels("reference" if xp is np else "auto", 1, print, xp)
     if args.device != "cpu":
-        print(f"device {device}")
+        print(f"device {device}; kernels {kernels}")
     found = validate(model, trained.params, valid, seed)
     pieces = [generate(trained, args.bars, seed) for seed in range(args.seeds)]
     base = metrics.baselines(train, valid, c.keys, c.loss == "pause")

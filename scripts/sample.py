@@ -178,7 +178,7 @@ def main():
         name = args.out / f"{label}-{model.name}-seed{seed}"
         write_midi(f"{name}.mid", roll, bpm=args.bpm, steps_a_bar=bar)
         plot_roll(f"{name}.png", roll, len(head), bar, f"{label}, {model.name}, seed {seed}")
-        print(f"wrote {name}.mid and {name}.png: {len(rows) / bar:g} bars in {took:.2g} s, ", end="")
+        print(f"wrote {name}.mid and {name}.png: {len(rows) / bar:g} bars in {took:.2f} s, ", end="")
         print(f"{metrics.notes_a_step([rows]):.2f} notes a step; {begins}")
         for line in remarks(rows, traces, asked, bar):
             print(line)

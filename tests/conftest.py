@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from threadpoolctl import threadpool_limits
 
-from minigen.kernels import use_kernels
+from minigen.kernels import launch, use_kernels
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))  # naive.py and torch_model.py
@@ -26,5 +26,7 @@ def cupy(monkeypatch):
     for name in [name for name in sys.modules if name.partition(".")[0] == "cupy"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.syspath_prepend(HERE / "standin")
+    launch.kernel.cache_clear()  # of another module of that name
     yield importlib.import_module("cupy")
+    launch.kernel.cache_clear()
     del sys.modules["cupy"]

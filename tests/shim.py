@@ -19,6 +19,9 @@ extern "C" int sizes_{name}(int *out) {{ return shim::sizes({name}, out); }}
 """
 
 
+launched = set()  # the names of the kernels that were run
+
+
 class Deadlock(Exception):
     """Some threads wait for others that will never come."""
 
@@ -48,6 +51,7 @@ class RawModule:
         kernels = library(self.code, self.options)
 
         def call(grid, block, args, shared_mem=0):
+            launched.add(name)
             assert shared_mem == 0, "the shim has no dynamic shared memory"
             sizes = (ctypes.c_int * 64)()
             count = getattr(kernels, f"sizes_{name}")(sizes)

@@ -15,7 +15,7 @@ import shim
 
 from minigen import adam, backend, decoder, linear, lstm, union, voices
 from minigen.gradcheck import toy_batch
-from minigen.kernels import launch, use_kernels
+from minigen.kernels import launch, lstm_cuda, use_kernels
 from minigen.kernels.cuda import KERNELS
 from minigen.ladder import LADDER
 from minigen.params import Params
@@ -26,9 +26,7 @@ REFERENCE = {name: getattr(module, name).reference for name in KERNELS for modul
 SOURCES = {file.name: file.read_text() for file in files("minigen.kernels").iterdir() if file.name.endswith(".cu")}
 # the macros that a file is compiled with here, and the most registers that a thread of it may have
 COMPILED = [
-    ("lstm.cu", {"HIDDEN": 40}, 128),
-    ("lstm.cu", {"HIDDEN": 100}, 168),
-    ("lstm.cu", {"HIDDEN": 108}, 168),
+    *(("lstm.cu", {"HIDDEN": H}, 168 if H > 40 else 128) for H in (20, 40, 96, 97, 100, 108)),
     ("lstm_step.cu", {}, 32),
     ("voices.cu", {"OUTCOMES": 13}, 64),
     ("voices.cu", {"OUTCOMES": 89}, 168),
@@ -162,9 +160,22 @@ class TestShim:
     def test_every_kernel_has_a_reference(self):
         assert REFERENCE.keys() == KERNELS.keys()
 
-    @pytest.mark.parametrize("T, B, H", [(1, 1, 40), (6, 2, 37), (5, 1, 100), (3, 2, 108), (2, 2, 130)])
+    SIZES = [(1, 1, 40), (6, 2, 37), (3, 2, 5), (2, 2, 96), (2, 1, 97), (5, 1, 100), (3, 2, 108), (2, 2, 130)]
+
+    @pytest.mark.parametrize("T, B, H", SIZES)
     def test_lstm(self, T, B, H, order):
         hold_lstm(T, B, H)
+
+    @pytest.mark.parametrize("H", [20, 100])
+    def test_several_lstms_in_one_launch(self, H, order):
+        rng, (L, T, B) = np.random.default_rng(0), (3, 4, 2)
+        shapes = [(L, T, B, 4 * H), (L, H, 4 * H), (L, 4 * H), (L, T + 1, B, H), (L, T + 1, B, H)]
+        together = [rng.normal(size=shape).astype(np.float32) * 0.3 for shape in shapes]
+        alone = [array.copy() for array in together]
+        lstm_cuda.run(*together)
+        for l in range(L):
+            lstm_cuda.run(*(array[l : l + 1] for array in alone))
+        assert all((a == b).all() for a, b in zip(together, alone, strict=True))
 
     @pytest.mark.parametrize("T, B, K, H", [(1, 1, 12, 9), (23, 3, 12, 9), (23, 3, 88, 9), (2, 2, 12, 120)])
     def test_voices(self, T, B, K, H, order):

@@ -24,7 +24,7 @@ from minigen.dataset import Dataset
 from minigen.errors import MinigenError
 from minigen.finetune import MODES, Finetune, play_learning
 from minigen.gradcheck import toy_batch
-from minigen.kernels import launch, use_kernels
+from minigen.kernels import use_kernels
 from minigen.ladder import LADDER, Latency
 from minigen.likelihood import nats_a_step
 from minigen.meta import Meta
@@ -177,6 +177,7 @@ def test_steering(cupy):
     same_steps(*(play(at, 3, given=steering.given(asked, 5)) for at in (here, here.on(cupy))), 32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 @playing
 def test_learning_while_playing(name, mode, cupy):
@@ -211,17 +212,44 @@ def test_training_by_the_kernels(name, cupy):
     """The CUDA kernels, which the shim runs here: three updates as by the array code, but for rounding, and no number
     read."""
     model = small(name)
+    shim.launched.clear()
     data = Dataset(SONGS, model.config.past, 24, 8, model.config.key_shift)
     runs = [run_of(model, cupy) for _ in range(2)]
     for choice, run in zip(("reference", "fast"), runs, strict=True):
         use_kernels(choice, 1, xp=cupy)
-        launch.kernel.cache_clear()
         cupy.runner, cupy.reads = shim.beneath(cupy), 0
         for _ in range(3):
             update(model, run, data, 0, range(2))
         assert cupy.reads == 0
-    plain, fast = (run.read()["loss"] for run in runs)
-    assert fast == pytest.approx(plain, rel=1e-4)
+    plain, fast = runs
+    assert fast.read()["loss"] == pytest.approx(plain.read()["loss"], rel=1e-5)
+    way, apart = plain.params.flat.get() - model.init(1).flat, fast.params.flat.get() - plain.params.flat.get()
+    assert np.linalg.norm(apart) < 0.01 * np.linalg.norm(way)
+    expected = {"all_finite", "adam"} | {f"cross_entropy_{way}" for way in ("forward", "backward") if name != "decoder"}
+    expected |= {"lstm_forward", "lstm_backward"} if "latency linked" != name else set()
+    expected |= {"voice_forward"} if model.hears and model.config.voice_hidden else set()
+    expected |= {"octave_loss_forward"} if model.config.keys == 12 else set()
+    assert shim.launched >= expected
+    use_kernels("reference", 1)
+
+
+@needs_a_compiler
+def test_what_the_benchmark_for_a_gpu_times(cupy, monkeypatch):
+    """Its own peers run, two steps each, in small; its floor and its table are what they say."""
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    import benchmark_gpu
+
+    monkeypatch.setattr(benchmark_gpu, "T", 4)
+    monkeypatch.setattr(benchmark_gpu, "PLAYED", 2)
+    cupy.runner = shim.beneath(cupy)
+    use_kernels("fast", 1, xp=cupy)
+    calls = [benchmark_gpu.minigen_step(cupy, 2), *benchmark_gpu.recurrences(cupy, 2).values()]
+    calls.append(benchmark_gpu.playing(cupy, 2))
+    for call in calls * 2:
+        call()
+    assert benchmark_gpu.floor(100, 133, 132, 10**6) == pytest.approx(4 * 2 * 40_000 / 128 / 10**6)
+    rows = list(benchmark_gpu.table({"a": [1.0, 2.0, 4.0], "b": [4.0]}, "a"))
+    assert rows == ["| a | 2.000 (1.000 to 4.000) | 1.00 |", "| b | 4.000 (4.000 to 4.000) | 2.00 |"]
     use_kernels("reference", 1)
 
 
@@ -235,6 +263,7 @@ def script(name, *args, before=""):
     return done.stdout
 
 
+@pytest.mark.slow
 @needs_a_compiler
 def test_scripts_without_numba(tmp_path):
     """Training, resumed, as on the CPU to the last bit; then evaluating and playing."""

@@ -1,5 +1,6 @@
 """The scripts as a user runs them: real processes, real files, exit codes."""
 
+import os
 import re
 import shutil
 import signal
@@ -25,7 +26,8 @@ sys.path.append(str(ROOT / "scripts"))
 
 def script(name, *args, cwd=None):
     command = [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *map(str, args)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
+    alone = os.environ | {"CUDA_VISIBLE_DEVICES": ""}  # on a machine with a GPU too, these are tests of a CPU
+    return subprocess.run(command, cwd=cwd, env=alone, capture_output=True, text=True, timeout=120)
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ def test_the_stand_in_has_the_manners_of_cupy(cupy):
         lambda: x + on_host,
         lambda: on_host * x,
         lambda: cupy.concatenate([x, on_host]),
+        lambda: cupy.stack([x[0], np.float32(1), 2.0]),
         lambda: cupy.maximum(x, on_host),
         lambda: x[on_host],
         lambda: x[[0, 1]],

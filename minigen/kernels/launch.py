@@ -26,11 +26,18 @@ def packed(x, dtype="float32"):
     return array_module(x).ascontiguousarray(x, dtype)
 
 
+def argument(a):
+    """As a kernel takes it: bool, int, float, NULL; arrays, which must have no gaps, as they are."""
+    if a is NULL or hasattr(a, "flags") and not isinstance(a, np.generic):
+        assert a is NULL or a.flags.c_contiguous
+        return a
+    kind = np.bool_ if isinstance(a, bool | np.bool_) else np.int32 if isinstance(a, int | np.integer) else np.float32
+    return kind(a)
+
+
 def launch(file: str, name: str, blocks: tuple, threads: int, *args, **macros) -> None:
-    """Launch so many blocks of so many threads; whole numbers go in as int, others as float, arrays as they are."""
-    kinds = {bool: np.bool_, int: np.int32, float: np.float32}
-    given = tuple(kinds[type(a)](a) if type(a) in kinds else a for a in args)
-    kernel(file, name, **macros)(blocks, (threads,), given)
+    """Launch so many blocks of so many threads."""
+    kernel(file, name, **macros)(blocks, (threads,), tuple(map(argument, args)))
 
 
 def launch_over(cells: int, file: str, name: str, *args, **macros) -> None:

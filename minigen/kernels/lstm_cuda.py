@@ -6,6 +6,7 @@ above that a step is a product and a launch of lstm_step.cu. Several LSTMs of on
 """
 
 from minigen.backend import array_module
+from minigen.errors import MinigenError
 from minigen.kernels.launch import launch, launch_over, packed
 
 LARGEST = 108  # whose Wh fits into the registers of a block
@@ -16,11 +17,16 @@ def threads(H: int) -> int:
     return 32 * -(-H // (9 if H > 96 else 8))
 
 
+def refuse_too_many(gates) -> None:
+    if gates.size >= 2**31:
+        raise MinigenError("the CUDA kernels count cells in 31 bits, and this batch has more: use a smaller --batch")
+
+
 def run(gates, Wh, b, h, c) -> None:
     """gates (L, T, B, 4H) of x Wx, Wh (L, H, 4H), b (L, 4H), h and c (L, T+1, B, H) with their row 0
     -> in place: gates are the activated gates, h and c are filled."""
     L, T, B, H = *gates.shape[:3], Wh.shape[1]
-    assert gates.size < 2**31, "the kernels count cells in 31 bits"
+    refuse_too_many(gates)
     if H <= LARGEST:
         launch("lstm.cu", "lstm_forward", (B, L), threads(H), T, gates, Wh, b, h, c, HIDDEN=H)
         return
@@ -34,6 +40,7 @@ def run_back(dh, dc_next, gates, c, Wh):
     """dh (L, T, B, H), dc_next (L, B, H) by c[-1], which becomes that by c[0], in place
     -> da (L, T, B, 4H), db (L, 4H), dh_next (L, B, H)."""
     xp = array_module(dh)
+    refuse_too_many(gates)
     L, T, B, H = dh.shape
     da, dh_next = xp.empty_like(gates), xp.zeros((L, B, H), "float32")
     if H <= LARGEST:

@@ -54,7 +54,7 @@ def one(claim: str, part: str, seed: int, minutes: float) -> dict:
 def conclude(claim: str, found: list[dict]):
     losses = {way: np.array([seed[PARTS[0]]["losses"][way] for seed in found]) for way in WAYS}  # (seeds, AFTER)
     rows = [[way, *(spread(losses[way][:, n], 4) for n in range(len(AFTER)))] for way in WAYS]
-    head = ["loss on the next 64 steps, nats a cell", *(f"after {steps} inner steps" for steps in AFTER)]
+    head = ["loss on the next 64 steps, nats a cell; inner steps:", *map(str, AFTER)]
     rates = ", ".join(f"{seed[PARTS[0]]['rate']:g}" for seed in found)
     one_step = AFTER.index(1)
     parts = {

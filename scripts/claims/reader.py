@@ -13,7 +13,7 @@ losses were 1.86 (1.80 to 1.97) and 1.94 (1.83 to 1.99), and as much was left op
 from dataclasses import replace
 
 import numpy as np
-from claims.common import QUIET, above, judge, lower, spread, table, trained
+from claims.common import QUIET, above, judge, lower, table, trained
 from matplotlib.figure import Figure
 
 from minigen.checkpoint import Trained
@@ -91,20 +91,20 @@ def conclude(claim: str, found: list[dict]):
     nats = {part: [seed[part]["nats"] for seed in found] for part in PARTS}
     seeds = [seed["eight lags"] for seed in found]
     inside, outside = zip(*[seed["loss"] for seed in seeds], strict=True)
-    rows = [[f"nats a step, held out, {part}", spread(nats[part])] for part in PARTS]
-    rows += [["steps inside a passage", spread([seed["settled"] for seed in seeds])]]
-    rows += [["nats a cell, sounding steps inside", spread(inside, 4)]]
-    rows += [["nats a cell, sounding steps outside", spread(outside, 4)]]
+    shown = {f"nats a step, held out, {part}": nats[part] for part in PARTS}
+    shown |= {"steps inside a passage": [seed["settled"] for seed in seeds]}
+    shown |= {"nats a cell, sounding steps inside": inside, "nats a cell, sounding steps outside": outside}
+    rows = [[words, *("" if np.isnan(x) else f"{x:.3f}" for x in values)] for words, values in shown.items()]
     runs = {name: [seed["runs"][name] for seed in seeds] for name in ("songs", "as it is", "knocked out")}
     for (_, values), words in zip(runs.items(), ("songs", "generated", "generated, equal weights"), strict=True):
-        rows += [[f"longest copy, sounding steps: {words}", spread(values, 1)]]
+        rows += [[f"longest copy, sounding steps: {words}", *(f"{x:.1f}" for x in values)]]
     parts = {
         "the weights settle on one lag on over a tenth of the steps": above([seed["settled"] for seed in seeds], 0.1),
         "and the loss is lower there": lower(inside, outside),
         "a clear gain over no reader": lower(nats["eight lags"], nats["lag 1 alone"]),
         "no long copying in generation": lower(runs["as it is"], runs["songs"]),
     }
-    return table(["", "mean (smallest to largest)"], rows), judge("Claim 2", parts)
+    return table(["", *(f"seed {n}" for n in range(len(found)))], rows), judge("Claim 2", parts)
 
 
 def draw(claim: str, found: list[dict], path) -> None:

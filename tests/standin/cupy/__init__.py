@@ -55,6 +55,17 @@ def _on_host(function):
     return lambda *args, **named: _device(function(*map(host, args), **{k: host(v) for k, v in named.items()}))
 
 
+def _joined(name):
+    """`stack` and `concatenate` take arrays of the device and nothing else."""
+
+    def join(arrays, *args, **named):
+        if not all(isinstance(x, ndarray) for x in arrays):
+            raise TypeError("Only cupy arrays can be joined")
+        return _on_host(getattr(np, name))(arrays, *args, **named)
+
+    return join
+
+
 def _index(key):
     """A key for NumPy. Lists and arrays of the host are refused, though CuPy uploads them: in a loop that is slow."""
     for part in key if isinstance(key, tuple) else (key,):
@@ -137,6 +148,8 @@ class cuda:
 
 
 def __getattr__(name):
+    if name in ("stack", "concatenate"):
+        return _joined(name)
     if name in _FUNCTIONS.split():
         return _on_host(getattr(np, name))
     if name in _SHARED.split():
