@@ -53,6 +53,9 @@ class Config:
                     fields[name] = type(default)(value)
                 self.with_fields(fields)
             except (KeyError, TypeError, ValueError, MinigenError) as error:
+                if name in defaults:
+                    now = ",".join(map(str, default)) if isinstance(default, list) else str(default)
+                    raise MinigenError(f"{setting!r} cannot be used: {name} is a value like {now}") from error
                 raise MinigenError(
                     f"{setting!r} is no setting: give NAME=VALUE, with one of {', '.join(defaults)}; lists as 4,8,16"
                 ) from error

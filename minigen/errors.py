@@ -20,7 +20,7 @@ class Parser(argparse.ArgumentParser):
     """argparse, but a wrong argument is one sentence like every other bad input."""
 
     def error(self, message):
-        raise MinigenError(f"{message} (see python {self.prog} --help)")
+        raise MinigenError(f"{message} (see python scripts/{self.prog} --help)")
 
 
 def finite(low: float, high: float, kind=float):
@@ -77,7 +77,7 @@ def run(main) -> None:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         code = 130
-    except (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+    except (PermissionError, FileExistsError, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         print(f"error: {error.filename} cannot be used ({error.strerror}): name another place", file=sys.stderr)
         code = 2
     except OSError as error:  # a full disk

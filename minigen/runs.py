@@ -38,12 +38,17 @@ def run_folder(args, name: str, config: dict) -> Path:
     return path
 
 
-def tell(songs: SongSet, train: SongSet, valid: SongSet, data: Dataset, c, path: Path) -> None:
-    """What was found; every refused file with its reason goes into the run folder."""
+def tell_refused(songs: SongSet) -> None:
     for refused, reason in songs.refused[:SHOWN]:
         print(f"refused {refused}: {reason}")
     if songs.refused[SHOWN:]:
-        print(f"... and {len(songs.refused) - SHOWN} more, listed in {path / 'refused.txt'}")
+        print(f"... and {len(songs.refused) - SHOWN} more")
+
+
+def tell(songs: SongSet, train: SongSet, valid: SongSet, data: Dataset, c, path: Path) -> None:
+    """What was found; every refused file with its reason goes into the run folder."""
+    if songs.refused[SHOWN:]:
+        print(f"all that were refused are listed in {path / 'refused.txt'}")
     lines = "".join(f"{refused}: {reason}\n" for refused, reason in songs.refused)
     (path / "refused.txt").write_text(lines, encoding="utf-8", errors="backslashreplace")
     print(f"{len(songs)} songs: {len(train)} to train on give {len(data)} fragments, {len(valid)} are held out")

@@ -15,6 +15,7 @@ cores. It prints its figures, writes them and a picture into generated/ (with --
 sentence into README.md), and ends in one sentence: the claim holds, does not hold here, or is not decided.
 """
 
+import re
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -44,6 +45,9 @@ CLAIMS = {
 }
 
 
+ANSWERS = ("yes", "no", "not decided")
+
+
 def one(claim: str, part: str, seed: int, minutes: float) -> tuple[dict, float]:
     """One seed of one part of a claim, on one core -> what was found, the minutes of processor time it took."""
     use_kernels("fast", 1)
@@ -65,12 +69,19 @@ def report(claim: str, found: list[dict], minutes: float, folder: Path) -> None:
 
 
 def verdicts(folder: Path) -> list[str]:
-    """A table of the sentences that the reports in a folder end in."""
-    lines = ["| claim | what the figures say |", "| --- | --- |"]
+    """A table of the claims in a folder's reports: in words, what became of each, and of its parts."""
+    lines = ["| | the claim | here | its parts |", "| --- | --- | --- | --- |"]
     for claim in CLAIMS:
-        if (path := folder / f"{claim}.md").exists():
-            sentence = path.read_text(encoding="utf-8").rpartition("\n**")[2].partition("**")[0]
-            lines.append(f"| [{claim}]({path.relative_to(ROOT).as_posix()}) | {sentence} |")
+        if not (path := folder / f"{claim}.md").exists():
+            continue
+        text = path.read_text(encoding="utf-8")
+        line = re.search(rf"^{claim}  +(.+)$", text, re.M)  # a task's, among those of its file
+        words = line[1] if line else re.sub(r"^Claim \d: ", "", " ".join(text.split("\n\n")[1].split()))
+        verdict, _, parts = text.rpartition("\n**")[2].partition(".**")[0].partition(": ")
+        outcome = re.search(r"holds|does not hold|is not decided", verdict)[0].removeprefix("is ")
+        said = [part.rpartition(": ")[::2] for part in parts.split("; ")]
+        said = [f"*{kind}:* {'; '.join(of)}" for kind in ANSWERS if (of := [w for w, answer in said if answer == kind])]
+        lines.append(f"| [{claim}]({path.relative_to(ROOT).as_posix()}) | {words} | {outcome} | {'. '.join(said)} |")
     return lines
 
 

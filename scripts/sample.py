@@ -136,9 +136,11 @@ def info(trained: checkpoint.Trained) -> None:
     print(f"config    {', '.join(f'{name} {value}' for name, value in c.as_json().items())}")
     for name in ("data", "licence", "command"):
         print(f"{name:9} {header.get(name, 'not stated')}")
-    print(f"training  {header.get('training', 'not stated')}")
-    for name, value in header.get("metrics", {}).items():
-        print(f"  {name:15} {value}")
+    for kind in ("training", "metrics"):
+        print(f"{kind:9} {'' if kind in header else 'not stated'}".rstrip())
+        for name, value in header.get(kind, {}).items():
+            of = ", ".join(f"{n} {x:.4g}" for n, x in value.items()) if isinstance(value, dict) else value
+            print(f"  {name:15} {of:.4g}" if isinstance(of, float) else f"  {name:15} {of}")
 
 
 def main():
@@ -161,7 +163,11 @@ def main():
         raise MinigenError(f"{model.name} plays what it is given: leave out --finetune")
     primer = None if primer is None else primer[: args.bars * bar if model.follows else bar]
     head = np.zeros((0, 88), np.uint8) if primer is None or model.follows else (primer > 0).astype(np.uint8)
-    begins = f"the primer ends at step {len(head)} (bar {len(head) / bar:g})" if len(head) else "it starts from silence"
+    begins = (
+        f"the primer ends at step {len(head)} (after bar {len(head) / bar:g})"
+        if len(head)
+        else "it starts from silence"
+    )
     begins = "it plays the primer's classes" if model.follows else begins
     use_kernels("auto", 1, print, xp)  # one stream: nothing is worth a second thread
     next(play(trained, 0, primer), None)  # what is compiled at the first step is not part of any piece's time
@@ -184,7 +190,7 @@ def main():
             print(line)
         if args.trace:
             save_trace(args.trace, trained, roll, traces, seed, args.temperature, args.tune)
-            print(f"wrote {args.trace}: python scripts/plot.py {args.trace} --step 0")
+            print(f"wrote {args.trace}: python scripts/plot.py {args.trace} --step {len(rows) // 2}")
         ended = ended or error
     if ended:
         raise ended

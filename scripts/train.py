@@ -38,7 +38,7 @@ from minigen.kernels import use_kernels
 from minigen.ladder import LADDER, rung
 from minigen.meta import AHEAD, Meta, check
 from minigen.ranks import Ranks, together
-from minigen.runs import Folder, run_folder, tell
+from minigen.runs import Folder, run_folder, tell, tell_refused
 from minigen.train import COUNTERS, Run, judge, update, validate
 
 READ = 5  # steps from one reading of the losses to the next, for which a GPU is waited for; divides EVERY
@@ -194,6 +194,7 @@ def main(ranks: Ranks):
         check(model, xp)
     limits = {"max_tracks": args.max_tracks, "max_tempos": args.max_tempos}
     songs, name = find_songs(args.sources, args.corpus, **limits, say=print)
+    tell_refused(songs)
     kernels = use_kernels(args.kernels, args.threads or ranks.threads(), print, xp)
     c = model.config
     if (songs.steps_a_bar, songs.held) != (c.steps_a_bar, c.held):
@@ -235,6 +236,9 @@ def main(ranks: Ranks):
     best = checkpoint.load(path / "best.npz").header["metrics"]
     print(f"best held-out loss {best['valid_loss']:.4f} (all parts together) at step {best['step']}; it is in {path}")
     print(f"hear it: python scripts/sample.py {path / 'best.npz'}")
+    last = state.rows[-1]
+    if last["valid_loss"] < best["valid_loss"]:  # not judged: see `loop`
+        print(f"the last weights, at step {last['step']}, are better: {last['valid_loss']:.4f}, in {path / 'last.npz'}")
     if ended == "stopped":
         print(f"stopped and saved; go on: python scripts/train.py --resume {path}")
     if took:

@@ -112,6 +112,7 @@ def test_shares_are_the_batch(size):
         ranks[0].share(range(size - 1))
 
 
+@pytest.mark.slow
 @several
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_ranks_learn_what_one_process_learns(size):
@@ -125,6 +126,7 @@ def test_ranks_learn_what_one_process_learns(size):
             assert other == pytest.approx(one, rel=1e-5, abs=1e-5), name
 
 
+@pytest.mark.slow
 @several
 def test_two_ranks_write_one_run_and_three_go_on_with_it(tmp_path):
     options = [*SMALL, "--batch", ROWS, "--out"]
@@ -144,6 +146,7 @@ def test_two_ranks_write_one_run_and_three_go_on_with_it(tmp_path):
     assert rows_of(tmp_path / "two")[-1]["step"] > 26
 
 
+@pytest.mark.slow
 @several
 def test_the_best_weights_are_those_of_rank_0(tmp_path):
     model = LADDER["decoder"]()
@@ -155,6 +158,7 @@ def test_the_best_weights_are_those_of_rank_0(tmp_path):
     assert first == second == pytest.approx([float(abs(best.params.flat).sum()), 0, 0], rel=1e-6)
 
 
+@pytest.mark.slow
 @several
 @linux
 @pytest.mark.parametrize("number, code", [(signal.SIGKILL, None), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -180,6 +184,7 @@ def test_what_ends_one_rank_ends_them_all_and_can_be_resumed(number, code, tmp_p
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @several
 def test_an_error_is_one_sentence(tmp_path):
     """Of all ranks alike, or of one alone while the others wait."""

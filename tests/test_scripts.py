@@ -147,7 +147,7 @@ def test_a_primer_is_kept_and_gone_on_from(fresh, tmp_path):
     primer = sorted(SONGS.glob("*.mid"))[0]
     done = script("sample", fresh, "--bars", 2, "--primer", primer, "--out", tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "the primer ends at step 16 (bar 1)" in done.stdout
+    assert "the primer ends at step 16 (after bar 1)" in done.stdout
     roll = minigen.read_midi(tmp_path / "fresh-final-seed0.mid")
     assert len(roll) == 48
     assert ((roll[:16] > 0) == (minigen.read_midi(primer)[:16] > 0)).all()
