@@ -103,6 +103,7 @@ def fast():
     use_kernels("reference", 1)
 
 
+@pytest.mark.slow
 def test_the_reader_solves_copy(fast):
     """At the diary's sizes, under 1% of the first error: within 60 steps of the 500 that it may take."""
     errors, _ = tasks.learn("copy", True, 0, 60)

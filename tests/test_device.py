@@ -286,10 +286,10 @@ def test_scripts_without_numba(tmp_path):
     assert cuda.header["training"] == cpu.header["training"]
     best = tmp_path / "cuda" / "best.npz"
     asked = ["--device", "cuda", "--seeds", 1, "--bars", 8, "--particles", 2]
-    assert "device cuda" in script("evaluate", best, songs, *asked, before=alone)
     by_shim = (
         f"{alone}; sys.path.insert(0, {str(STANDIN.parent)!r}); import cupy, shim; cupy.runner = shim.beneath(cupy)"
     )
+    assert "kernels fast (CUDA)" in script("evaluate", best, songs, *asked, before=by_shim)
     said = script("sample", best, "--device", "cuda", "--bars", 2, "--out", tmp_path / "music", before=by_shim)
     assert said.startswith("device cuda (no card")
     (made,) = (tmp_path / "music").glob("*.mid")

@@ -54,6 +54,7 @@ def small(*args):
     return "--batch", 2, *args
 
 
+@pytest.mark.slow
 def test_resume_is_as_if_it_had_never_stopped(music, tmp_path):
     """Stopped between two validations (one every 25 steps), and resumed: the same to the last bit."""
     assert script("train", music, *small("--steps", 55, "--out", tmp_path / "whole")).returncode == 0
@@ -94,6 +95,7 @@ def test_a_run_folder_holds_what_was_promised(music, tmp_path):
     assert header["metrics"]["baselines"].keys() >= {"class frequency", "copies together"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals between processes")
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stop_is_saved_and_can_be_resumed(music, tmp_path, number, code):
@@ -127,6 +129,7 @@ def test_a_song_set_is_music_too(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes(fresh, tmp_path):
     def play(folder, *args):
         done = script("sample", fresh, "--bars", 2, "--out", tmp_path / folder, *args)
@@ -197,6 +200,7 @@ def test_every_rung_is_saved_and_plays(name, tmp_path):
     assert len(one) == (32 if model.follows else 48)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["latency", "decoder"])
 def test_other_rungs_train_and_go_on(name, music, tmp_path):
     settings = ["--set", "hidden=20", "--steps", 1, "--model", name, "--out", tmp_path / "run"]
@@ -225,6 +229,7 @@ def test_steered_traced_and_looked_at(fresh, tmp_path):
     assert "notes of the melody that sound 100%" in done.stdout, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["simple", "one-shot", "decoder"])
 def test_every_form_of_output_is_traced_and_drawn(name, tmp_path):
     model = LADDER[name](replace(LADDER[name].config, hidden=8, decoder_hidden=8))
@@ -258,6 +263,7 @@ def test_a_piece_that_blows_up_is_written_and_the_others_are_played(fresh, tmp_p
     assert lengths == [20, 32]
 
 
+@pytest.mark.slow
 def test_pieces_made_together_are_the_pieces_made_one_by_one(fresh, tmp_path):
     assert script("sample", fresh, "--bars", 2, "--num-outputs", 3, "--out", tmp_path / "all").returncode == 0
     for seed in range(3):
