@@ -135,16 +135,16 @@ def start(args, xp):
     return model, Run(params, moments, **counters, rows=rows), header.get("split", {})
 
 
-def loop(args, model, state: Run, folder: Folder, data: Dataset, valid: list, stop: Stop, ranks: Ranks):
-    """Train until the budget, the lowest rate or a signal ends it, on all ranks after the same step
-    -> which, the signal's exit code or 0."""
+def loop(args, model, state: Run, folder: Folder, data: Dataset, valid: list, stop: Stop, ranks: Ranks, rows: range):
+    """Train on `rows` of each batch until the budget, the lowest rate or a signal ends it, on all ranks after the same
+    step -> which, the signal's exit code or 0."""
     meta = Meta(args.meta, args.meta_rate, not args.first_order) if args.meta else None
     began, before = time.monotonic(), sum(row["seconds"] for row in state.rows[-1:])
     first, shown, ended = state.step, state.rows[-1]["valid_loss"] if state.rows else float("nan"), ""
     form, quiet = "{percentage:3.0f}%|{bar:20}| {postfix}", True if ranks.rank else None
     bar = tqdm(total=100, bar_format=form, disable=quiet, leave=False)
     while not ended:
-        update(model, state, data, args.seed, args.rows, meta, ranks)
+        update(model, state, data, args.seed, rows, meta, ranks)
         spent = time.monotonic() - began
         of_steps = (state.step - first) / (args.steps - first) if args.steps else 0
         of_time = spent / 60 / (args.minutes or 1e9)  # by this rank's clock
@@ -185,7 +185,7 @@ def loop(args, model, state: Run, folder: Folder, data: Dataset, valid: list, st
 
 def main(ranks: Ranks):
     args = arguments()
-    args.rows = ranks.share(range(args.batch))
+    rows = ranks.share(range(args.batch))
     if args.meta and ranks.size > 1:
         raise MinigenError("--meta learns in one process so far: leave mpiexec out")
     xp, device = use_device(args.device)
@@ -227,7 +227,7 @@ def main(ranks: Ranks):
     }
     with Stop() as stop:
         folder = Folder(path, model, state, about, baselines, valid_rolls[0], ranks)
-        ended, code = loop(args, model, state, folder, data, valid_rolls, stop, ranks)
+        ended, code = loop(args, model, state, folder, data, valid_rolls, stop, ranks, rows)
     took = ranks.timing()
     if ranks.rank:
         return code
