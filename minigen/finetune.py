@@ -20,7 +20,7 @@ from itertools import repeat
 import numpy as np
 
 from minigen.adam import Moments, adam
-from minigen.backend import array_module, on_device, to_host
+from minigen.backend import array_module, kernel, on_device, to_host
 from minigen.checkpoint import Trained
 from minigen.errors import MinigenError
 from minigen.params import Params
@@ -38,6 +38,16 @@ class Finetune:
     iters: int = 1
     window: int = 256
     pull: float = 0.01  # of `decay`
+
+
+def loss_of(model, params, batch, draws, state, grad: bool = True):
+    """`model.loss` without its trace: loss, gradients (or None), state. By its kernel where there is one."""
+    fast = kernel("loss") if array_module(params.flat) is np else None
+    found = fast and fast(model, params, batch, draws, state, grad)
+    if found:
+        return found
+    loss, grads, _, after = model.loss(params, batch, draws, state, grad)
+    return loss, grads, after
 
 
 class Played:
@@ -112,10 +122,10 @@ def play_learning(
                 params, moments = learned, rested
             batch, notes, begun = played.window(tune.window)
             if watch:
-                found["finetune.before"] = float(model.loss(params, batch, notes, begun, grad=False)[0])
+                found["finetune.before"] = float(loss_of(model, params, batch, notes, begun, grad=False)[0])
             for k in range(tune.iters):
                 fresh = model.draws(seed, "finetune", n * tune.iters + k, [0], len(batch["mask"]))
-                _, grads, _, _ = model.loss(params, batch, on_device(played.xp, fresh), begun)
+                _, grads, _ = loss_of(model, params, batch, on_device(played.xp, fresh), begun)
                 flat, moments = adam(params.flat, grads.flat, moments, tune.rate)
                 if tune.mode == "decay":
                     flat = flat + tune.pull * (learned.flat - flat)
@@ -123,9 +133,10 @@ def play_learning(
                     raise MinigenError("learning while playing has made weights that are not numbers: use a lower "
                                        "rate", code=3)  # fmt: skip
                 params = params.with_flat(flat)
-            after, _, _, run_again = model.loss(params, batch, notes, begun, grad=False)
-            drift = float(norm(params.flat - learned.flat) / size)
-            if (params.flat != learned.flat).any():  # else the state is what it was, to the last bit
+            after, _, run_again = loss_of(model, params, batch, notes, begun, grad=False)
+            moved = params.flat - learned.flat
+            drift = float(norm(moved) / size)
+            if moved.any():  # else the state is what it was, to the last bit
                 state = run_again
             found |= {"finetune.after": float(after), "finetune.drift": drift}
         step, state_now = stepper(model, params, state, temperature)

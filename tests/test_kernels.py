@@ -11,15 +11,20 @@ import pytest
 
 from minigen import adam, decoder, kernels, linear, lstm, voices
 from minigen.gradcheck import toy_batch
-from minigen.kernels import stream, use_kernels
+from minigen.kernels import learn, stream, use_kernels
 from minigen.kernels.numba_cpu import KERNELS, use_threads
 from minigen.ladder import LADDER
+from minigen.params import Params
 
 CORES = min(2, numba.config.NUMBA_NUM_THREADS)
 BOUND = {np.float64: 1e-12, np.float32: 1e-5}
 MODULES = (linear, lstm, voices, decoder, adam)
 REFERENCE = {name: getattr(module, name).reference for name in KERNELS for module in MODULES if hasattr(module, name)}
 SIZES = [(1, 1, 1), (1, 5, 37), (9, 1, 37), (9, 3, 1), (40, 5, 8), (30, 7, 37)]  # T, B, H
+
+
+def voices_size(*sizes) -> int:
+    return sum(int(np.prod(shape)) for shape in voices.voices_shapes(*sizes).values())
 
 
 def close(ours, theirs, dtype, factor=1):
@@ -122,6 +127,36 @@ class TestPointwise:
         assert (KERNELS["draw"](z, last) <= 12).all()
 
 
+@pytest.mark.parametrize("dtype", BOUND)
+@pytest.mark.parametrize("threads", [1, CORES])
+@pytest.mark.parametrize("T, V", [(1, 1), (33, 3), (100, 5)])
+def test_voices(dtype, threads, T, V, monkeypatch):
+    """On one song, a wave of chunks of 32 steps: drawn, restricted or not, and given; at another temperature."""
+    rng, F, K, H = np.random.default_rng(T), 7, 12, 6
+    use_threads(threads)
+    monkeypatch.setattr("minigen.kernels.threads.SMALL", 0)
+    params = Params(voices.voices_shapes(V, K, F, H), rng.normal(size=voices_size(V, K, F, H)).astype(dtype))
+    features, dp = (rng.normal(size=shape).astype(dtype) for shape in ((T, 1, F), (V, T, 1, K + 1)))
+    state = {f"voice{v + 1}.{part}": rng.normal(size=(1, H)).astype(dtype) for v in range(V) for part in "hc"}
+    allowed = voices.allow_truth(rng.random((T, 1, K)) < 0.3)
+    drawn, given = {"voices": rng.random((T, 1, V), np.float32)}, {"notes": rng.integers(0, K + 1, (T, 1, V))}
+    for draws, some, temperature in ((drawn, allowed, 1.0), (drawn, None, 0.7), (given, None, 1.0)):
+        arguments = params, strided(features), V, state, draws, some, temperature
+        ours, our_cache = KERNELS["voices_forward"](*arguments)
+        theirs, their_cache = REFERENCE["voices_forward"](*arguments)
+        assert (ours[1] == theirs[1]).all() and ours[2].keys() == theirs[2].keys()
+        close(ours[0], theirs[0], dtype)
+        for name in ours[2]:
+            close(ours[2][name], theirs[2][name], dtype)
+        expected, by_layer = REFERENCE["voices_backward"](dp, their_cache)
+        for _ in range(2):
+            dfeatures, grads = KERNELS["voices_backward"](strided(dp), our_cache)
+            close(dfeatures, expected, dtype)
+            assert grads.keys() == by_layer.keys()
+            for name in grads:
+                close(tuple(grads[name]), tuple(by_layer[name]), dtype)
+
+
 def test_share_of_draws_that_differ():
     """200,000 draws in float32 with the same uniforms: under 1 in 10,000 is another outcome."""
     rng = np.random.default_rng(7)
@@ -189,6 +224,34 @@ def test_playing(name, dtype):
     assert state.keys() == now().keys()
     for key, array in now().items():
         close(array, state[key], dtype, 10)
+
+
+@pytest.mark.parametrize("dtype", BOUND)
+@pytest.mark.parametrize("name", STREAMED)
+def test_learning(name, dtype):
+    """The loss on one song and its gradients against `loss`, from a state and a time, notes drawn and given."""
+    model, rng = STREAMED[name], np.random.default_rng(0)
+    params, T = model.init(3, dtype), 70
+    roll = (rng.random((model.config.past + T, 1, 88)) < 0.03).astype(np.uint8)
+    batch = {"roll": roll, "start": np.array([77]), "mask": np.ones((T, 1), bool)}
+    state = {
+        key: rng.normal(size=array.shape).astype(dtype) * 0.3 if array.dtype.kind == "f" else array
+        for key, array in model.rest(params, 1).items()
+    }
+    draws = model.draws(0, "test", 0, [0], T)
+    for _ in range(2):
+        loss, grads, trace, after = model.loss(params, batch, draws, state)
+        ours, our_grads, our_after = learn.loss(model, params, batch, draws, state)
+        assert np.abs(ours - loss) <= BOUND[dtype] * loss and ours.dtype == dtype
+        for key in grads:
+            close(our_grads[key], grads[key], dtype, 3)
+        assert our_after.keys() == after.keys()
+        for key in after:
+            close(our_after[key], after[key], dtype)
+        again, none, _ = learn.loss(model, params, batch, draws, state, grad=False)
+        assert again == ours and none is None
+        draws = {"notes": trace["voices.notes"]}
+    assert learn.loss(LADDER["upgraded"](), params, batch, draws, state) is None
 
 
 def test_a_long_piece_is_played_past_the_end_of_the_buffer(fast):

@@ -4,7 +4,10 @@ For a CPU, in Numba:
     lstm.py         the LSTM over a whole sequence
     pointwise.py    softmax, draws, the octave loss
     adam.py         Adam in one pass
+    voices.py       voices that hear each other, on one song
     stream.py       one step of playing, all parts in one call
+    learn.py        the loss on one song and its gradients, for learning while playing
+    rows.py         what one row takes: a step of an LSTM, softmax, a draw
     activations.py  tanh, sigmoid and how kernels are compiled
     threads.py      how many threads a kernel gets
     numba_cpu.py    their table by name

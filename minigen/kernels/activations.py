@@ -20,6 +20,7 @@ END, HALF = np.float32(9), np.float32(0.5)
 # would keep loops from being vectorised
 OPTIONS = {"fastmath": {"contract", "nsz", "arcp"}, "error_model": "numpy"}
 compiled = njit(parallel=True, cache=True, nogil=True, **OPTIONS)
+serial = njit(cache=True, nogil=True, **OPTIONS)  # what one thread does, called from what is `compiled` or from Python
 
 
 def tanh(x):

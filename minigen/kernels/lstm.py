@@ -14,100 +14,87 @@ backward of the same file.
 import numpy as np
 from numba import prange
 
-from minigen.kernels.activations import compiled, sigmoid, tanh
+from minigen.kernels.activations import compiled, serial
+from minigen.kernels.rows import add, aligned, cell, cell_back
 from minigen.kernels.threads import share
 
 ROWS = 1024  # rows of a product: about what stays in a core's cache with its result
 
 
+@serial
+def _rows_forward(x, h, c, gates, Wx, Wh, b, low, end, chunk):
+    """All steps of some rows of the batch."""
+    (T, _, I), H, rows = x.shape, len(Wh), end - low
+    xs = np.empty((chunk * rows, I), x.dtype)
+    a_x = np.empty((chunk * rows, 4 * H), x.dtype)
+    a_h = np.empty((rows, 4 * H), x.dtype)
+    h_t = np.empty((rows, H), x.dtype)
+    h_t[:] = h[0, low:end]
+    for first in range(0, T, chunk):
+        steps = min(chunk, T - first)
+        for k in range(steps):
+            xs[k * rows : (k + 1) * rows] = x[first + k, low:end]
+        np.dot(xs[: steps * rows], Wx, a_x[: steps * rows])
+        for k in range(steps):
+            t = first + k
+            np.dot(h_t, Wh, a_h)
+            for r in range(rows):
+                n = low + r
+                gates[t, n] = a_x[k * rows + r].reshape(4, H)
+                cell(gates[t, n], a_h[r].reshape(4, H), b, c[t, n], c[t + 1, n], h_t[r])
+                h[t + 1, n] = h_t[r]
+
+
 @compiled
 def _forward(x, h, c, gates, Wx, Wh, b, bounds, chunk):
-    T, B, I = x.shape
-    H = Wh.shape[0]
     for s in prange(len(bounds) - 1):
-        low, rows = bounds[s], bounds[s + 1] - bounds[s]
-        xs = np.empty((chunk * rows, I), x.dtype)
-        a_x = np.empty((chunk * rows, 4 * H), x.dtype)
-        a_h = np.empty((rows, 4 * H), x.dtype)
-        h_t = np.empty((rows, H), x.dtype)
-        h_t[:] = h[0, low : low + rows]
-        for first in range(0, T, chunk):
-            steps = min(chunk, T - first)
+        _rows_forward(x, h, c, gates, Wx, Wh, b, bounds[s], bounds[s + 1], chunk)
+
+
+@serial
+def _rows_backward(dh, dh_next, dc_next, x, h, c, gates, WxT, WhT, dx, dW, db, low, end, chunk):
+    """All steps of some rows of the batch, and the gradients that they bring."""
+    (T, _, I), H, rows, need_dx = x.shape, WhT.shape[1], end - low, len(dx) > 0
+    da = np.empty((chunk * rows, 4 * H), x.dtype)
+    xh = np.empty((chunk * rows, I + H), x.dtype)
+    dxs = np.empty((chunk * rows if need_dx else 0, I), x.dtype)
+    part = np.empty((I + H if T > chunk else 0, 4 * H), x.dtype)
+    dh_t, tanh_c = np.empty((rows, H), x.dtype), np.empty(H, x.dtype)
+    dh_t[:] = dh_next[low:end]
+    for last in range(T, 0, -chunk):
+        steps = min(chunk, last)
+        first = last - steps
+        for k in range(steps - 1, -1, -1):
+            t = first + k
+            for r in range(rows):
+                n, row = low + r, k * rows + r
+                da_row = da[row].reshape(4, H)
+                da_row[:] = gates[t, n]
+                cell_back(dh[t, n], dh_t[r], dc_next[n], da_row, c[t, n], c[t + 1, n], tanh_c)
+                xh[row, :I] = x[t, n]
+                xh[row, I:] = h[t, n]
+            # in the forward pass this was: a += h[t] @ Wh
+            np.dot(da[k * rows : (k + 1) * rows], WhT, dh_t)
+        if last == T:
+            np.dot(xh[: steps * rows].T, da[: steps * rows], dW)
+        else:
+            np.dot(xh[: steps * rows].T, da[: steps * rows], part)
+            dW += part
+        for row in range(steps * rows):
+            add(da[row], db)
+        if need_dx:
+            # in the forward pass this was: gates = x @ Wx + b
+            np.dot(da[: steps * rows], WxT, dxs[: steps * rows])
             for k in range(steps):
-                xs[k * rows : (k + 1) * rows] = x[first + k, low : low + rows]
-            np.dot(xs[: steps * rows], Wx, a_x[: steps * rows])
-            for k in range(steps):
-                t = first + k
-                np.dot(h_t, Wh, a_h)
-                for r in range(rows):
-                    n = low + r
-                    a_row, h_row = a_x[k * rows + r].reshape(4, H), a_h[r].reshape(4, H)
-                    for gate in range(3):
-                        for j in range(H):
-                            gates[t, n, gate, j] = sigmoid(a_row[gate, j] + h_row[gate, j] + b[gate, j])
-                    for j in range(H):
-                        gates[t, n, 3, j] = tanh(a_row[3, j] + h_row[3, j] + b[3, j])
-                    for j in range(H):
-                        i, f, o, g = gates[t, n, 0, j], gates[t, n, 1, j], gates[t, n, 2, j], gates[t, n, 3, j]
-                        c[t + 1, n, j] = f * c[t, n, j] + i * g
-                        h_t[r, j] = o * tanh(c[t + 1, n, j])
-                        h[t + 1, n, j] = h_t[r, j]
+                dx[first + k, low:end] = dxs[k * rows : (k + 1) * rows]
+    dh_next[low:end] = dh_t
 
 
 @compiled
 def _backward(dh, dh_next, dc_next, x, h, c, gates, WxT, WhT, dx, dW, db, bounds, chunk):
-    T, B, I = x.shape
-    H = WhT.shape[1]
-    need_dx = len(dx) > 0
-    one = x.dtype.type(1)  # a plain 1 would carry every cell to float64
     for s in prange(len(bounds) - 1):
-        low, rows = bounds[s], bounds[s + 1] - bounds[s]
-        da = np.empty((chunk * rows, 4 * H), x.dtype)
-        xh = np.empty((chunk * rows, I + H), x.dtype)
-        dxs = np.empty((chunk * rows if need_dx else 0, I), x.dtype)
-        part = np.empty((I + H if T > chunk else 0, 4 * H), x.dtype)
-        dh_t = np.empty((rows, H), x.dtype)
-        dh_t[:] = dh_next[low : low + rows]
-        for end in range(T, 0, -chunk):
-            steps = min(chunk, end)
-            first = end - steps
-            for k in range(steps - 1, -1, -1):
-                t = first + k
-                for r in range(rows):
-                    n, row = low + r, k * rows + r
-                    da_row = da[row].reshape(4, H)
-                    for j in range(H):
-                        i, f, o, g = gates[t, n, 0, j], gates[t, n, 1, j], gates[t, n, 2, j], gates[t, n, 3, j]
-                        # in the forward pass this was: h[t + 1] = o * tanh(c[t + 1])
-                        tanh_c = tanh(c[t + 1, n, j])
-                        d = dh[t, n, j] + dh_t[r, j]
-                        do = d * tanh_c
-                        dc = dc_next[n, j] + d * o * (one - tanh_c * tanh_c)
-                        # in the forward pass this was: c[t + 1] = f * c[t] + i * g
-                        di, df, dg = dc * g, dc * c[t, n, j], dc * i
-                        dc_next[n, j] = dc * f
-                        # in the forward pass this was: i, f, o = sigmoid(a), g = tanh(a)
-                        da_row[0, j] = di * i * (one - i)
-                        da_row[1, j] = df * f * (one - f)
-                        da_row[2, j] = do * o * (one - o)
-                        da_row[3, j] = dg * (one - g * g)
-                    xh[row, :I] = x[t, n]
-                    xh[row, I:] = h[t, n]
-                # in the forward pass this was: a += h[t] @ Wh
-                np.dot(da[k * rows : (k + 1) * rows], WhT, dh_t)
-            if end == T:
-                np.dot(xh[: steps * rows].T, da[: steps * rows], dW[s])
-            else:
-                np.dot(xh[: steps * rows].T, da[: steps * rows], part)
-                dW[s] += part
-            for row in range(steps * rows):
-                db[s] += da[row]
-            if need_dx:
-                # in the forward pass this was: gates = x @ Wx + b
-                np.dot(da[: steps * rows], WxT, dxs[: steps * rows])
-                for k in range(steps):
-                    dx[first + k, low : low + rows] = dxs[k * rows : (k + 1) * rows]
-        dh_next[low : low + rows] = dh_t
+        args = dh, dh_next, dc_next, x, h, c, gates, WxT, WhT, dx, dW[s], db[s], bounds[s], bounds[s + 1], chunk
+        _rows_backward(*args)
 
 
 def _slices(T: int, B: int, H: int) -> np.ndarray:
@@ -116,28 +103,78 @@ def _slices(T: int, B: int, H: int) -> np.ndarray:
     return np.arange(slices + 1) * B // slices
 
 
-def lstm_forward(x, h0, c0, Wx, Wh, b):
-    (T, B, _), H = x.shape, Wh.shape[0]
-    x, dtype, bounds = np.ascontiguousarray(x, Wh.dtype), Wh.dtype, _slices(T, B, H)
+def _room(x, h0, c0, Wx, Wh, b):
+    """The arrays of a forward pass: x, h, c, gates, Wx, Wh, b."""
+    (T, B, _), H, dtype = x.shape, len(Wh), Wh.dtype
     h, c = np.empty((T + 1, B, H), dtype), np.empty((T + 1, B, H), dtype)
-    gates = np.empty((T, B, 4, H), dtype)
     h[0], c[0] = h0, c0
-    chunk = max(1, ROWS // -(-B // (len(bounds) - 1)))
-    _forward(x, h, c, gates, np.ascontiguousarray(Wx), np.ascontiguousarray(Wh), b.reshape(4, H), bounds, chunk)
+    gates = np.empty((T, B, 4, H), dtype)
+    return *(np.ascontiguousarray(x, dtype), h, c, gates), np.ascontiguousarray(Wx), aligned(Wh), b.reshape(4, H)
+
+
+def lstm_forward(x, h0, c0, Wx, Wh, b):
+    bounds = _slices(*x.shape[:2], len(Wh))
+    arrays = _room(x, h0, c0, Wx, Wh, b)
+    _forward(*arrays, bounds, max(1, ROWS // -(-x.shape[1] // (len(bounds) - 1))))
+    x, h, c, gates, *_ = arrays
     return (h, c), (x, h, c, gates, Wx, Wh)
 
 
-def lstm_backward(dh, dc_last, cache, need_dx=True):
+def _room_back(dh, dc_last, cache, need_dx, slices):
+    """The arrays of a backward pass: dh, dh_next, dc_next, x, h, c, gates, WxT, WhT, dx, dW and db a slice."""
     x, h, c, gates, Wx, Wh = cache
-    (T, B, I), H, dtype = x.shape, Wh.shape[0], Wh.dtype
-    bounds = _slices(T, B, H)
+    (_, B, I), H, dtype = x.shape, len(Wh), Wh.dtype
     dh_next = np.zeros((B, H), dtype)
     dc_next = np.zeros((B, H), dtype) if dc_last is None else dc_last.astype(dtype)
     dx = np.empty(x.shape if need_dx else (0, B, I), dtype)
-    dW, db = np.empty((len(bounds) - 1, I + H, 4 * H), dtype), np.zeros((len(bounds) - 1, 4 * H), dtype)
-    WxT, WhT = np.ascontiguousarray(Wx.T if need_dx else Wx[:0].T), np.ascontiguousarray(Wh.T)
-    dh = np.ascontiguousarray(dh, dtype)
-    chunk = max(1, ROWS // -(-B // (len(bounds) - 1)))
-    _backward(dh, dh_next, dc_next, x, h, c, gates, WxT, WhT, dx, dW, db, bounds, chunk)
+    dW, db = np.empty((slices, I + H, 4 * H), dtype), np.zeros((slices, 4 * H), dtype)
+    WxT, WhT = np.ascontiguousarray(Wx.T if need_dx else Wx[:0].T), aligned(Wh.T)
+    return np.ascontiguousarray(dh, dtype), dh_next, dc_next, x, h, c, gates, WxT, WhT, dx, dW, db
+
+
+def _gradients(arrays):
+    dh_next, dc_next, dx, dW, db = *arrays[1:3], *arrays[-3:]
     dW, db = (of[0] if len(of) == 1 else of.sum(axis=0) for of in (dW, db))
-    return dx if need_dx else None, dh_next, dc_next, dW[:I], dW[I:], db
+    I = dx.shape[2]
+    return dx if len(dx) else None, dh_next, dc_next, dW[:I], dW[I:], db
+
+
+def lstm_backward(dh, dc_last, cache, need_dx=True):
+    bounds = _slices(*dh.shape)
+    arrays = _room_back(dh, dc_last, cache, need_dx, len(bounds) - 1)
+    _backward(*arrays, bounds, max(1, ROWS // -(-dh.shape[1] // (len(bounds) - 1))))
+    return _gradients(arrays)
+
+
+@compiled
+def _two_forward(one, other, chunk):
+    for s in prange(2):
+        if s == 0:
+            _rows_forward(*one, 0, 1, chunk)
+        else:
+            _rows_forward(*other, 0, 1, chunk)
+
+
+@compiled
+def _two_backward(one, other, chunk):
+    for s in prange(2):
+        if s == 0:
+            _rows_backward(*one, 0, 1, chunk)
+        else:
+            _rows_backward(*other, 0, 1, chunk)
+
+
+def two_forward(one, other):
+    """`lstm_forward` of two LSTMs that do not hear each other, each on one song, side by side."""
+    rooms = [_room(*args) for args in (one, other)]
+    share(rooms[0][3].size)
+    _two_forward(*rooms, len(rooms[0][0]))
+    return [((h, c), (x, h, c, gates, Wx, Wh)) for x, h, c, gates, Wx, Wh, _ in rooms]
+
+
+def two_backward(one, other):
+    """`lstm_backward` of two: (dh, cache, need_dx) each."""
+    rooms = [_room_back(dh, None, cache, need_dx, 1) for dh, cache, need_dx in (one, other)]
+    share(rooms[0][6].size)
+    _two_backward(*((*room[:-2], room[-2][0], room[-1][0]) for room in rooms), len(rooms[0][0]))
+    return [_gradients(room) for room in rooms]

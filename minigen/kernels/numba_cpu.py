@@ -4,7 +4,7 @@ import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401  np.dot in compiled code calls it: loaded here, so that limits reach it
 
 from minigen.adam import Moments
-from minigen.kernels import adam, lstm, pointwise, stream
+from minigen.kernels import adam, learn, lstm, pointwise, stream, voices
 from minigen.kernels.threads import use_threads  # noqa: F401  part of what this package offers
 
 NAMES = {
@@ -16,10 +16,11 @@ NAMES = {
         "octave_loss_forward",
         "octave_loss_backward",
     ],
+    voices: ["voices_forward", "voices_backward"],
     adam: ["adam"],
 }
 KERNELS = {name: getattr(module, name) for module, names in NAMES.items() for name in names}
-PLAYING = {"stepper": stream.stepper}  # compiled when first played
+PLAYING = {"stepper": stream.stepper, "loss": learn.loss}  # compiled when first played
 
 
 def warm_up() -> None:

@@ -13,23 +13,15 @@ import numpy as np
 from numba import prange
 
 from minigen.kernels.activations import compiled, sigmoid
+from minigen.kernels.rows import outcome, softmax, softmax_back
 from minigen.kernels.threads import share
 from minigen.ops import counted
 
 
 @compiled
 def _softmax(z, p):
-    N, C = z.shape
-    for n in prange(N):
-        top = z[n, 0]
-        for k in range(1, C):
-            top = max(top, z[n, k])
-        total = z.dtype.type(0)
-        for k in range(C):
-            p[n, k] = math.exp(z[n, k] - top)
-            total += p[n, k]
-        for k in range(C):
-            p[n, k] /= total
+    for n in prange(len(z)):
+        softmax(z[n], p[n])
 
 
 def softmax_forward(z):
@@ -41,13 +33,8 @@ def softmax_forward(z):
 
 @compiled
 def _softmax_backward(dp, p, dz):
-    N, C = p.shape
-    for n in prange(N):
-        along = p.dtype.type(0)
-        for k in range(C):
-            along += dp[n, k] * p[n, k]
-        for k in range(C):
-            dz[n, k] = p[n, k] * (dp[n, k] - along)
+    for n in prange(len(p)):
+        softmax_back(dp[n], p[n], dz[n])
 
 
 def softmax_backward(dp, cache):
@@ -59,23 +46,8 @@ def softmax_backward(dp, cache):
 
 @compiled
 def _draw(z, u, allowed, notes):
-    N, C = z.shape
-    for n in prange(N):
-        top = z.dtype.type(-np.inf)
-        for k in range(C):
-            if allowed[n % len(allowed), k]:
-                top = max(top, z[n, k])
-        cdf = np.empty(C, z.dtype)
-        total = z.dtype.type(0)
-        for k in range(C):
-            if allowed[n % len(allowed), k]:
-                total += math.exp(z[n, k] - top)
-            cdf[k] = total
-        target = u[n] * total
-        outcome = 0
-        for k in range(C):
-            outcome += cdf[k] <= target
-        notes[n] = outcome
+    for n in prange(len(z)):
+        notes[n] = outcome(z[n], u[n], allowed[n % len(allowed)])
 
 
 def draw(z, u, allowed=None):

@@ -11,16 +11,14 @@ draw, the octaves and their draws. What makes it fast:
 import math
 
 import numpy as np
-from numba import njit
 
-from minigen.kernels.activations import OPTIONS, sigmoid, tanh
+from minigen.kernels.activations import serial, sigmoid, tanh
+from minigen.kernels.rows import aligned, softmax
 
 BLOCK = 256  # steps whose arrays are made together
 
-compiled = njit(cache=True, nogil=True, **OPTIONS)
 
-
-@compiled
+@serial
 def _few(x, W, a):
     """a += x W, for x of mostly 0."""
     for i in range(len(x)):
@@ -29,7 +27,7 @@ def _few(x, W, a):
                 a[j] += x[i] * W[i, j]
 
 
-@compiled
+@serial
 def _all(x, W, a):
     """a += x W."""
     n = len(x) // 4 * 4
@@ -41,7 +39,7 @@ def _all(x, W, a):
     _few(x[n:], W[n:], a)
 
 
-@compiled
+@serial
 def _cell(a, h, c):
     """The gates i f o g of one step, activated, and the new state, in place."""
     H = len(h)
@@ -54,15 +52,7 @@ def _cell(a, h, c):
         h[j] = a[2 * H + j] * tanh(c[j])
 
 
-@compiled
-def _softmax(z, p):
-    top = z.max()
-    for k in range(len(z)):
-        p[k] = math.exp(z[k] - top)
-    p /= p.sum()
-
-
-@compiled
+@serial
 def _log_sum(z, allowed):
     """log sum exp(z) over what is allowed; -inf where nothing is."""
     top, total = z.dtype.type(-np.inf), z.dtype.type(0)
@@ -75,7 +65,7 @@ def _log_sum(z, allowed):
     return top + math.log(total) if total > 0 else top
 
 
-@compiled
+@serial
 def _draw(z, u, allowed):
     """One outcome of softmax(z), restricted to `allowed`, the pause keeping its chance."""
     K = len(z) - 1
@@ -99,7 +89,7 @@ def _draw(z, u, allowed):
     return outcome
 
 
-@compiled
+@serial
 def _step(roll, music, at, lags, time, history, voices, octave, hc, hc_voices, u, u_keys, allowed, inject, temperature,
           out, n):  # fmt: skip
     """roll (N, 88) and its classes, music (N, 12), whose row `at` was just heard: its classes are found here; weights
@@ -125,7 +115,7 @@ def _step(roll, music, at, lags, time, history, voices, octave, hc, hc_voices, u
     _cell(a, hc[0], hc[1])
     z = weights[1].copy()
     _all(hc[0], weights[0], z)
-    _softmax(z, w)
+    softmax(z, w)
     reading = np.zeros(K, music.dtype)
     for l in range(len(lags)):
         for k in range(K):
@@ -158,7 +148,7 @@ def _step(roll, music, at, lags, time, history, voices, octave, hc, hc_voices, u
         z_v[:] = b_head[v]
         _all(hc_voices[0, v], W_head[v], z_v)
         z_v /= temperature
-        _softmax(z_v, p[v])
+        softmax(z_v, p[v])
         notes[v] = _draw(z_v, u[v], allowed[v])
         if notes[v] < K:
             classes[notes[v]] = 1
@@ -192,15 +182,6 @@ def _step(roll, music, at, lags, time, history, voices, octave, hc, hc_voices, u
             for k in range(m, 88, K):
                 keys[k] = inject[k]
     return math.isfinite(P.sum() + p_keys.sum())
-
-
-def aligned(array):
-    """A copy that begins with a cache line: half the loads would need two."""
-    room = np.empty(array.nbytes + 64, np.uint8)
-    begin = -room.ctypes.data % 64
-    copy = room[begin : begin + array.nbytes].view(array.dtype).reshape(array.shape)
-    copy[...] = array
-    return copy
 
 
 def stepper(model, params, state: dict, temperature: float):
