@@ -103,7 +103,12 @@ def parts(threads: int, B: int) -> list[str]:
 def savings(threads: int, B: int, rounds: int) -> list[str]:
     """By how much a step grows without each kernel: the median over rounds, each beside a step with all of them."""
     step = minigen_step("fast", threads, T, B)
-    groups = {"lstm": ("lstm",), "softmax and draw": ("softmax", "draw"), "octave loss": ("octave",), "adam": ("adam",)}
+    groups = {
+        "lstm": ("lstm", "voices"),
+        "softmax and draw": ("softmax", "draw"),
+        "octave loss": ("octave",),
+        "adam": ("adam",),
+    }
     ratios = {group: [] for group in groups}
     for _ in range(rounds):
         for group, names in groups.items():

@@ -129,10 +129,10 @@ class TestPointwise:
 
 @pytest.mark.parametrize("dtype", BOUND)
 @pytest.mark.parametrize("threads", [1, CORES])
-@pytest.mark.parametrize("T, V", [(1, 1), (33, 3), (100, 5)])
-def test_voices(dtype, threads, T, V, monkeypatch):
+@pytest.mark.parametrize("T, V, F", [(1, 1, 1), (33, 3, 7), (100, 5, 8)])
+def test_voices(dtype, threads, T, V, F, monkeypatch):
     """On one song, a wave of chunks of 32 steps: drawn, restricted or not, and given; at another temperature."""
-    rng, F, K, H = np.random.default_rng(T), 7, 12, 6
+    rng, K, H = np.random.default_rng(T), 12, 6
     use_threads(threads)
     monkeypatch.setattr("minigen.kernels.threads.SMALL", 0)
     params = Params(voices.voices_shapes(V, K, F, H), rng.normal(size=voices_size(V, K, F, H)).astype(dtype))

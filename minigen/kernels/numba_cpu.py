@@ -6,6 +6,8 @@ import scipy.linalg.cython_blas  # noqa: F401  np.dot in compiled code calls it:
 from minigen.adam import Moments
 from minigen.kernels import adam, learn, lstm, pointwise, stream, voices
 from minigen.kernels.threads import use_threads  # noqa: F401  part of what this package offers
+from minigen.params import Params
+from minigen.voices import voices_shapes
 
 NAMES = {
     lstm: ["lstm_forward", "lstm_backward"],
@@ -33,6 +35,10 @@ def warm_up() -> None:
     p, _ = pointwise.softmax_forward(ones((2, 2, 1, 13), np.float32))
     pointwise.softmax_backward(p, p)
     pointwise.draw(p[0], ones((2, 1), np.float32) / 2, p[0] > 0)
+    layers = Params(voices_shapes(1, 12, 1, 1), dtype=np.float32)
+    at_rest = {"voice1.h": ones((1, 1), np.float32), "voice1.c": ones((1, 1), np.float32)}
+    _, sung = voices.voices_forward(layers, x[..., :1], 1, at_rest, {"voices": ones((2, 1, 1), np.float32) / 2})
+    voices.voices_backward(p[:1], sung)
     keys = ones((2, 1, 88), np.float32)
     pointwise.octave_loss_backward(pointwise.octave_loss_forward(keys, keys, keys[..., :12], mask)[1])
     adam.adam(b, b, Moments.of(b), 0.1)

@@ -140,7 +140,7 @@ def _backward(dp, features, heard, h, c, gates, Wx, Wh, W, p, da, dWx, dWh, db, 
             np.dot(flat_da[first:end], flat_Wx.T, dfeatures[first:end])
         else:
             first, end = half * F // 2, (half + 1) * F // 2
-            np.dot(features_T[first:end], flat_da, dWx[first:end].reshape(end - first, -1))
+            np.dot(features_T[first:end], flat_da, dWx[first:end].reshape(end - first, flat_da.shape[1]))
 
 
 def voices_backward(dp, cache):
