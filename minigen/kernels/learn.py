@@ -103,10 +103,10 @@ def _union_loss(p, truth, pause, stop_gradient, dp):
 
 
 def loss(model, params, batch: dict, draws: dict, state: dict, grad: bool = True):
-    """`model.loss` on one song of which every prediction counts -> loss, gradients (or None), state; None where the
-    rung is of another form."""
+    """`model.loss` on one song of which every prediction counts -> loss, gradients (or None), state; None where it
+    is another case, or the rung of another form."""
     c, (T, B) = model.config, batch["mask"].shape
-    if not (model.hears and c.keys == 12 and c.voice_hidden and B == 1):
+    if not (model.hears and c.keys == 12 and c.voice_hidden and B == 1 and batch["mask"].all()):
         return None
     roll, dtype, layer, after = batch["roll"], params.dtype, params.layer, {}
     x, bits, lags = model.music(roll, dtype), time_bits(batch["start"], T, c.time_bits, dtype), np.array(c.lags)
