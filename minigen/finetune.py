@@ -54,16 +54,17 @@ class Played:
     """What has been played, and what the network was like when it played it."""
 
     def __init__(self, model, params, primer, seed: int, longest: int):
-        self.past, self.notes, self.hears, self.longest = model.config.past, [], model.hears, longest
+        self.past, self.hears, self.longest = model.config.past, model.hears, longest
+        self.roll = np.zeros((self.past, 88), np.uint8)  # the last `longest` steps, and the past of the first of them
+        self.notes = np.zeros((0, model.config.voices), np.int64)
         self.xp = array_module(params.flat)  # states live there, what was played on the host
-        self.rows = [np.zeros(88, np.uint8)] * self.past
         self.states = [model.rest(params, 1)]  # before each step, ready to hear the one before it
         if primer is not None and len(primer):
             state_now, _, heard = prime(model, params, primer, seed)
             for t, keys in enumerate((np.asarray(primer) > 0).astype(np.uint8)):
                 given = {"notes": heard["voices.notes"][t]} if model.hears else {}
                 given |= {"keys": self.xp.asarray(keys[None])}
-                _, trace, state = model.step(params, self.states[-1], self.xp.asarray(self.rows[-1][None]), given)
+                _, trace, state = model.step(params, self.states[-1], self.xp.asarray(self.roll[-1:]), given)
                 self.add(keys, trace, state)
             self.states[-1] = state_now  # to the last bit as without learning
 
@@ -71,12 +72,12 @@ class Played:
         return len(self.states) - 1
 
     def add(self, keys, trace, state) -> None:
-        self.rows.append(keys)
+        self.roll = np.concatenate([self.roll, keys[None]])[-self.past - self.longest :]
         self.states.append(state)
         if len(self) > self.longest:
             self.states[len(self) - self.longest - 1] = None  # no window reaches back so far
         if self.hears:
-            self.notes.append(to_host(trace["voices.notes"])[0])
+            self.notes = np.concatenate([self.notes, to_host(trace["voices.notes"])])[-self.longest :]
 
     def batch_of(self, rows, begin: int) -> dict:
         """Rows with their past before them, as a batch of one."""
@@ -86,8 +87,9 @@ class Played:
     def window(self, steps: int):
         """The batch of the last so many steps, their notes as draws, the state before the first."""
         begin = max(0, len(self) - steps)
-        notes = {"notes": np.array(self.notes[begin:])[:, None]} if self.hears else {}
-        batch = self.batch_of(np.array(self.rows[begin:]), begin)
+        T = len(self) - begin
+        notes = {"notes": self.notes[-T:, None]} if self.hears else {}
+        batch = self.batch_of(self.roll[-self.past - T :], begin)
         return on_device(self.xp, batch), on_device(self.xp, notes), self.states[begin]
 
 
@@ -140,6 +142,6 @@ def play_learning(
                 state = run_again
             found |= {"finetune.after": float(after), "finetune.drift": drift}
         step, state_now = stepper(model, params, state, temperature)
-        keys, trace = checked(*step(played.rows[-1][None], draws | more))
+        keys, trace = checked(*step(played.roll[-1:], draws | more))
         played.add(keys[0], trace, state_now())
         yield keys[0], trace | more | found | (watch(params) if watch else {})

@@ -4,12 +4,15 @@ import platform
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import islice
 
 import numba
 import numpy as np
 import pytest
 
-from minigen import adam, decoder, kernels, linear, lstm, voices
+from minigen import adam, backend, decoder, kernels, linear, lstm, voices
+from minigen.checkpoint import Trained
+from minigen.finetune import Finetune, play_learning
 from minigen.gradcheck import toy_batch
 from minigen.kernels import learn, stream, use_kernels
 from minigen.kernels.numba_cpu import KERNELS, use_threads
@@ -252,6 +255,22 @@ def test_learning(name, dtype):
         assert again == ours and none is None
         draws = {"notes": trace["voices.notes"]}
     assert learn.loss(LADDER["upgraded"](), params, batch, draws, state) is None
+    assert learn.loss(model, params, batch | {"mask": np.arange(T)[:, None] > 0}, draws, state) is None
+
+
+def test_learning_while_playing_runs_the_kernel(fast, monkeypatch):
+    """Twice a step, and the steps are those of `loss`."""
+    model, calls = STREAMED["three voices, other lags"], []
+    monkeypatch.setitem(backend._fast["numpy"], "loss", lambda *args, **kw: calls.append(1) or learn.loss(*args, **kw))
+    trained, primer = Trained(model, model.init(1), {}, None), (np.arange(88) % 40 == np.arange(20)[:, None])
+    played = play_learning(trained, Finetune("moving", 1e-3, 1, 16), 5, primer)
+    ours = [(keys, trace["finetune.after"], trace["finetune.drift"]) for keys, trace in islice(played, 20)]
+    assert len(calls) == 40
+    backend._fast["numpy"].pop("loss")
+    played = play_learning(trained, Finetune("moving", 1e-3, 1, 16), 5, primer)
+    for (keys, *numbers), (expected, trace) in zip(ours, played, strict=False):
+        assert (keys == expected).all()
+        np.testing.assert_allclose(numbers, [trace["finetune.after"], trace["finetune.drift"]], rtol=1e-4)
 
 
 def test_a_long_piece_is_played_past_the_end_of_the_buffer(fast):

@@ -15,7 +15,7 @@ from numba import prange
 
 from minigen import voices
 from minigen.kernels.activations import compiled, serial
-from minigen.kernels.rows import add, aligned, cell, cell_back, outcome, softmax, softmax_back
+from minigen.kernels.rows import add, aligned, cell, cell_back, copy, outcome, softmax, softmax_back
 from minigen.kernels.threads import share
 
 CHUNK = 32  # steps of a voice at a time
@@ -55,7 +55,7 @@ def _sing(v, first, end, sung, b, b_head, allowed, u, notes, drawn, temperature)
         if drawn:
             notes[v, t] = outcome(z, u[t, v], allowed[t % len(allowed)])
         softmax(z, p[v, t])
-        heard[v + 1, t] = heard[v, t]
+        copy(heard[v, t], heard[v + 1, t])
         if notes[v, t] < K:
             heard[v + 1, t, notes[v, t]] = 1
 
@@ -112,10 +112,9 @@ def _back(v, dp, sung, da_all, dWx, dWh, db, dW, db_head):
     np.dot(dz, W[v].T, dh)
     np.dot(h[v, 1:].T, dz, dW[v])
     for t in range(T - 1, -1, -1):
-        da_t = da_all[t, v]
-        da_t[:] = gates[t, v]
-        cell_back(dh[t], dh_next, dc, da_t, c[v, t], c[v, t + 1], tanh_c)
-        da[t] = da_t.reshape(n)
+        copy(gates[t, v].reshape(n), da[t])
+        cell_back(dh[t], dh_next, dc, da[t].reshape(4, H), c[v, t], c[v, t + 1], tanh_c)
+        copy(da[t], da_all[t, v].reshape(n))
         add(da[t], db[v])
         # in the forward pass this was: a += h[t] @ Wh
         np.dot(Wh[v], da[t], dh_next)
