@@ -79,17 +79,12 @@ class Played:
         if self.hears:
             self.notes = np.concatenate([self.notes, to_host(trace["voices.notes"])])[-self.longest :]
 
-    def batch_of(self, rows, begin: int) -> dict:
-        """Rows with their past before them, as a batch of one."""
-        mask = np.ones((len(rows) - self.past, 1), bool)
-        return {"roll": rows[:, None].astype(np.uint8), "start": np.array([begin]), "mask": mask}
-
-    def window(self, steps: int):
-        """The batch of the last so many steps, their notes as draws, the state before the first."""
-        begin = max(0, len(self) - steps)
-        T = len(self) - begin
-        notes = {"notes": self.notes[-T:, None]} if self.hears else {}
-        batch = self.batch_of(self.roll[-self.past - T :], begin)
+    def window(self):
+        """The last `longest` steps as a batch of one, their notes as draws, the state before the first."""
+        T = min(len(self), self.longest)
+        begin = len(self) - T
+        notes = {"notes": self.notes[:, None]} if self.hears else {}
+        batch = {"roll": self.roll[:, None], "start": np.array([begin]), "mask": np.ones((T, 1), bool)}
         return on_device(self.xp, batch), on_device(self.xp, notes), self.states[begin]
 
 
@@ -122,7 +117,7 @@ def play_learning(
         if len(played):
             if tune.mode == "reset":
                 params, moments = learned, rested
-            batch, notes, begun = played.window(tune.window)
+            batch, notes, begun = played.window()
             if watch:
                 found["finetune.before"] = float(loss_of(model, params, batch, notes, begun, grad=False)[0])
             for k in range(tune.iters):

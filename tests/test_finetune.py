@@ -67,7 +67,7 @@ def test_the_window_runs_from_the_state_stored_at_its_start(name):
         keys, trace, state = model.step(params, played.states[-1], keys, draws)
         played.add(keys[0], trace, state)
         rows.append(keys[0])
-    batch, notes, begun = played.window(12)
+    batch, notes, begun = played.window()
     assert batch["start"] == [16 + 20 - 12] and len(batch["mask"]) == 12 and played.states[-14] is None
     assert (batch["roll"][-12:, 0] == np.array(rows[-12:])).all()
     after = model.loss(params, batch, notes, begun, grad=False)[3]
@@ -89,7 +89,7 @@ def test_every_update_is_the_one_written_down(name, mode):
     for n, ((keys, trace), draws) in enumerate(zip(islice(steps, 3), steps_of(model, 3), strict=False)):
         if mode == "reset":
             flat, moments = learned.flat, rested
-        batch, notes, begun = played.window(12)
+        batch, notes, begun = played.window()
         for k in range(2):
             fresh = model.draws(3, "finetune", 2 * n + k, [0], 12)
             grads = model.loss(learned.with_flat(flat), batch, fresh, begun)[1]

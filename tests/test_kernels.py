@@ -1,10 +1,12 @@
 """Every fast kernel is a translation: held to the reference code in float64 and float32, forward and backward."""
 
+import os
 import platform
 import subprocess
 import sys
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -15,12 +17,13 @@ from minigen.checkpoint import Trained
 from minigen.finetune import Finetune, play_learning
 from minigen.gradcheck import toy_batch
 from minigen.kernels import learn, stream, use_kernels
-from minigen.kernels.numba_cpu import KERNELS, use_threads
+from minigen.kernels.numba_cpu import KERNELS, leave_out_the_old, use_threads
 from minigen.ladder import LADDER
 from minigen.params import Params
 
 CORES = min(2, numba.config.NUMBA_NUM_THREADS)
 BOUND = {np.float64: 1e-12, np.float32: 1e-5}
+EXACT_IS_SLOW = [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)]  # half a minute to compile
 MODULES = (linear, lstm, voices, decoder, adam)
 REFERENCE = {name: getattr(module, name).reference for name in KERNELS for module in MODULES if hasattr(module, name)}
 SIZES = [(1, 1, 1), (1, 5, 37), (9, 1, 37), (9, 3, 1), (40, 5, 8), (30, 7, 37)]  # T, B, H
@@ -130,7 +133,7 @@ class TestPointwise:
         assert (KERNELS["draw"](z, last) <= 12).all()
 
 
-@pytest.mark.parametrize("dtype", BOUND)
+@pytest.mark.parametrize("dtype", EXACT_IS_SLOW)
 @pytest.mark.parametrize("threads", [1, CORES])
 @pytest.mark.parametrize("T, V, F", [(1, 1, 1), (33, 3, 7), (100, 5, 8)])
 def test_voices(dtype, threads, T, V, F, monkeypatch):
@@ -143,7 +146,9 @@ def test_voices(dtype, threads, T, V, F, monkeypatch):
     state = {f"voice{v + 1}.{part}": rng.normal(size=(1, H)).astype(dtype) for v in range(V) for part in "hc"}
     allowed = voices.allow_truth(rng.random((T, 1, K)) < 0.3)
     drawn, given = {"voices": rng.random((T, 1, V), np.float32)}, {"notes": rng.integers(0, K + 1, (T, 1, V))}
-    for draws, some, temperature in ((drawn, allowed, 1.0), (drawn, None, 0.7), (given, None, 1.0)):
+    steered = drawn | {"allowed": rng.random((T, 1, V, K + 1)) < 0.9}
+    cases = [(drawn, allowed, 1.0), (drawn, None, 0.7), (given, None, 1.0)]
+    for draws, some, temperature in [*cases, (steered, None, 1.0), (drawn, lambda v, heard: allowed, 1.0)]:
         arguments = params, strided(features), V, state, draws, some, temperature
         ours, our_cache = KERNELS["voices_forward"](*arguments)
         theirs, their_cache = REFERENCE["voices_forward"](*arguments)
@@ -182,6 +187,17 @@ def test_any_order_in_memory():
 def fast():
     yield use_kernels("fast", CORES)
     use_kernels("reference", 1)
+
+
+def test_what_was_compiled_before_a_change_is_forgotten():
+    cache = Path(kernels.__file__).parent / "__pycache__"
+    old, new = cache / "made up, old.nbi", cache / "made up, new.nbi"
+    for path in (old, new):
+        path.touch()
+    os.utime(old, (1, 1))
+    leave_out_the_old()
+    assert new.exists() and not old.exists()
+    new.unlink()
 
 
 def test_freed_memory_is_kept():
@@ -229,12 +245,17 @@ def test_playing(name, dtype):
         close(array, state[key], dtype, 10)
 
 
-@pytest.mark.parametrize("dtype", BOUND)
-@pytest.mark.parametrize("name", STREAMED)
-def test_learning(name, dtype):
+@pytest.mark.parametrize("dtype", EXACT_IS_SLOW)
+@pytest.mark.parametrize("threads, T", [(1, 70), (CORES, 70), (CORES, 1)])
+@pytest.mark.parametrize("name", [*STREAMED, "one voice"])
+def test_learning(name, dtype, threads, T, monkeypatch):
     """The loss on one song and its gradients against `loss`, from a state and a time, notes drawn and given."""
-    model, rng = STREAMED[name], np.random.default_rng(0)
-    params, T = model.init(3, dtype), 70
+    one = replace(LADDER["final"].config, voices=1, loss="plain", hidden=7, voice_hidden=5, decoder_hidden=9)
+    model, rng = STREAMED.get(name) or LADDER["final"](one), np.random.default_rng(0)
+    use_threads(threads)
+    monkeypatch.setattr("minigen.kernels.threads.SMALL", 0)
+    monkeypatch.setattr("minigen.kernels.lstm.ROWS", 32)  # a chunk is shorter than the song
+    params = model.init(3, dtype)
     roll = (rng.random((model.config.past + T, 1, 88)) < 0.03).astype(np.uint8)
     batch = {"roll": roll, "start": np.array([77]), "mask": np.ones((T, 1), bool)}
     state = {
@@ -254,18 +275,26 @@ def test_learning(name, dtype):
         again, none, _ = learn.loss(model, params, batch, draws, state, grad=False)
         assert again == ours and none is None
         draws = {"notes": trace["voices.notes"]}
-    assert learn.loss(LADDER["upgraded"](), params, batch, draws, state) is None
-    assert learn.loss(model, params, batch | {"mask": np.arange(T)[:, None] > 0}, draws, state) is None
+    others = LADDER["upgraded"](), LADDER["conditional"](), LADDER["final"](replace(one, voice_hidden=0))
+    assert all(learn.loss(other, params, batch, draws, state) is None for other in others)
+    for mask in (np.arange(T)[:, None] > 0, np.ones((T, 2), bool)):
+        assert learn.loss(model, params, batch | {"mask": mask}, draws, state) is None
 
 
 def test_learning_while_playing_runs_the_kernel(fast, monkeypatch):
     """Twice a step, and the steps are those of `loss`."""
     model, calls = STREAMED["three voices, other lags"], []
-    monkeypatch.setitem(backend._fast["numpy"], "loss", lambda *args, **kw: calls.append(1) or learn.loss(*args, **kw))
+
+    def counted(*args, **more):
+        found = learn.loss(*args, **more)
+        calls.append(found is not None)
+        return found
+
+    monkeypatch.setitem(backend._fast["numpy"], "loss", counted)
     trained, primer = Trained(model, model.init(1), {}, None), (np.arange(88) % 40 == np.arange(20)[:, None])
     played = play_learning(trained, Finetune("moving", 1e-3, 1, 16), 5, primer)
     ours = [(keys, trace["finetune.after"], trace["finetune.drift"]) for keys, trace in islice(played, 20)]
-    assert len(calls) == 40
+    assert calls == [True] * 40
     backend._fast["numpy"].pop("loss")
     played = play_learning(trained, Finetune("moving", 1e-3, 1, 16), 5, primer)
     for (keys, *numbers), (expected, trace) in zip(ours, played, strict=False):

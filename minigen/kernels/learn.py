@@ -1,7 +1,7 @@
 """The loss on one song and its gradients, for the rungs that stream.py plays: what learning while playing takes twice
 a step.
 
-The functions that `loss` calls, in its order, at B = 1; but LSTMs that do not hear each other run side by side, a core
+The functions that `loss` calls, at B = 1; but LSTMs that do not hear each other run side by side, a core
 each: reader and local, aggregator and octave decoder. The voices run as a wave (voices.py), and their union takes one
 pass over the cells, which gives its loss and the gradient at once: at B = 1 the array code is mostly calls.
 """
@@ -13,6 +13,7 @@ import numpy as np
 from minigen.kernels.activations import serial
 from minigen.kernels.lstm import two_backward, two_forward
 from minigen.kernels.pointwise import octave_loss_backward, octave_loss_forward, softmax_backward, softmax_forward
+from minigen.kernels.stream import of_this_form
 from minigen.kernels.voices import voices_backward, voices_forward
 from minigen.linear import linear_backward, linear_forward
 from minigen.ops import join, time_bits
@@ -51,13 +52,16 @@ def _union_loss(p, truth, pause, stop_gradient, dp):
             for v in range(V - 1, -1, -1):
                 dp[v, t, k] = before[v] * after
                 after *= one if stop_gradient else one - p[v, t, k]
+        if not pause:
+            dp[:, t, K] = 0
+            continue
         Q = one
         for v in range(V):
             before[v] = Q
             Q *= p[v, t, K]
         nats, dQ = _cross_entropy(Q, empty, low, high)
-        total += pause * nats
-        after = p.dtype.type(pause * dQ / cells)
+        total += nats
+        after = p.dtype.type(dQ / cells)
         for v in range(V - 1, -1, -1):
             dp[v, t, K] = before[v] * after
             after *= p[v, t, K]
@@ -69,26 +73,26 @@ def loss(model, params, batch: dict, draws: dict, state: dict, grad: bool = True
     predictions that do not count, or the rung is of another form."""
     c, mask = model.config, batch["mask"]
     T, B = mask.shape
-    if not (model.hears and c.keys == 12 and c.voice_hidden and B == 1 and mask.all()):
+    if not of_this_form(model) or B > 1 or not mask.all():
         return None
     roll, dtype, layer, after = batch["roll"], params.dtype, params.layer, {}
     x, bits = model.music(roll, dtype), time_bits(batch["start"], T, c.time_bits, dtype)
     truth, keys = x[-T:], roll[-T - 1 :].astype(dtype)
 
-    def lstm(name, *inputs):
-        return join(*inputs), state[f"{name}.h"], state[f"{name}.c"], *layer(name)
+    def lstm(name, inputs):
+        return inputs, state[f"{name}.h"], state[f"{name}.c"], *layer(name)
 
-    def outputs(name, h, c):
-        after.update({f"{name}.h": h[-1].copy(), f"{name}.c": c[-1].copy()})
+    def outputs(name, h, cell):
+        after.update({f"{name}.h": h[-1].copy(), f"{name}.c": cell[-1].copy()})
         return h[1:]
 
-    now = x[-T - 1 : -1], bits
-    (on_reader, reader), (on_local, local) = two_forward(lstm("reader", *now), lstm("local", *now))
+    inputs = join(x[-T - 1 : -1], bits)
+    (on_reader, reader), (on_local, local) = two_forward(lstm("reader", inputs), lstm("local", inputs))
     z, weights = linear_forward(outputs("reader", *on_reader), *layer("weights"))
     w, softmax = softmax_forward(z)
     reading, read = read_forward(w, x[:-1], c.lags)
     (on_both, aggregator), (on_octave, octave) = two_forward(
-        lstm("aggregator", reading, outputs("local", *on_local)), lstm("octave", keys[:-1], truth, bits)
+        lstm("aggregator", join(reading, outputs("local", *on_local))), lstm("octave", join(keys[:-1], truth, bits))
     )
     z, to_keys = linear_forward(outputs("octave", *on_octave), *layer("keys"))
     (decoder_loss, _), octave_loss = octave_loss_forward(z, keys[1:], truth, mask)
@@ -116,5 +120,6 @@ def loss(model, params, batch: dict, draws: dict, state: dict, grad: bool = True
     grads = params.with_flat(np.empty_like(params.flat))
     for name, arrays in layers.items():
         for view, array in zip(grads.layer(name), arrays, strict=True):
-            view[...] = array
+            assert view.shape == array.shape, (name, view.shape, array.shape)
+            view[...] = array  # each is made once, where `grads.add` would read what it adds to
     return loss, grads, after

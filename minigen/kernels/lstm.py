@@ -168,14 +168,14 @@ def _two_backward(one, other, chunk):
 def two_forward(one, other):
     """`lstm_forward` of two LSTMs that do not hear each other, each on one song, side by side."""
     rooms = [_room(*args) for args in (one, other)]
-    share(rooms[0][3].size)  # of the gates
-    _two_forward(*rooms, len(rooms[0][0]))
+    share(sum(gates.size for _, _, _, gates, *_ in rooms))
+    _two_forward(*rooms, min(ROWS, len(rooms[0][0])))
     return [((h, c), (x, h, c, gates, Wx, Wh)) for x, h, c, gates, Wx, Wh, _ in rooms]
 
 
 def two_backward(one, other):
     """`lstm_backward` of two: (dh, cache, need_dx) each."""
     rooms = [_room_back(dh, None, cache, need_dx, 1) for dh, cache, need_dx in (one, other)]
-    share(rooms[0][6].size)  # of the gates
-    _two_backward(*((*room[:-2], room[-2][0], room[-1][0]) for room in rooms), len(rooms[0][0]))
+    share(sum(gates.size for *_, gates, _, _, _, _, _ in rooms))
+    _two_backward(*((*room[:-2], room[-2][0], room[-1][0]) for room in rooms), min(ROWS, len(rooms[0][0])))
     return [_gradients(room) for room in rooms]

@@ -1,5 +1,7 @@
 """The Numba kernels by name. Compiled when first called, once for each machine, and kept beside the sources."""
 
+from pathlib import Path
+
 import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401  np.dot in compiled code calls it: loaded here, so that limits reach it
 
@@ -22,11 +24,25 @@ NAMES = {
     adam: ["adam"],
 }
 KERNELS = {name: getattr(module, name) for module, names in NAMES.items() for name in names}
-PLAYING = {"stepper": stream.stepper, "loss": learn.loss}  # compiled when first played
+PLAYING = {
+    "stepper": stream.stepper,
+    "loss": learn.loss,
+}  # compiled at the first piece, the first update
+
+
+def leave_out_the_old() -> None:
+    """Numba compiles a function again where its own file has changed; here functions call those of other files: what
+    was compiled before the newest of these files was written is forgotten."""
+    here = Path(__file__).parent
+    newest = max(file.stat().st_mtime for file in [*here.glob("*.py"), here.parent / "union.py"])
+    for index in (here / "__pycache__").glob("*.nbi"):
+        if index.stat().st_mtime < newest:
+            index.unlink(missing_ok=True)
 
 
 def warm_up() -> None:
     """Call every float32 kernel on arrays of a few cells: what is not in the cache is compiled now."""
+    leave_out_the_old()
     ones = np.ones
     x, h, mask = ones((2, 1, 3), np.float32), ones((1, 2), np.float32), ones((2, 1), bool)
     W, b = ones((3, 8), np.float32), ones(8, np.float32)

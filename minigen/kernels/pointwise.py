@@ -4,7 +4,8 @@ softmax and draw  a row of outcomes at a time
 octave loss       a key at a time, nothing at all for a class that is silent
 
 The equations and their order are those of the functions of the same names. The union of the voices, its cross-entropy
-and the linear layers have no kernels: they were written, and each saved less than 5% of a step.
+and the linear layers have no kernels: they were written, and each saved less than 5% of a step. (For one song, where it
+is a matter of calls and not of cells, learn.py has the union and its loss.)
 """
 
 import math

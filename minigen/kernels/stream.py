@@ -13,7 +13,7 @@ import math
 import numpy as np
 
 from minigen.kernels.activations import serial, sigmoid, tanh
-from minigen.kernels.rows import aligned, softmax
+from minigen.kernels.rows import aligned, outcome, softmax
 
 BLOCK = 256  # steps whose arrays are made together
 
@@ -74,19 +74,9 @@ def _draw(z, u, allowed):
         some = _log_sum(z[:K], allowed[:K])
         if some > -np.inf:
             shift = _log_sum(z[:K], np.ones(K, np.bool_)) - some
-    top = z[K] if allowed[K] else z.dtype.type(-np.inf)
-    for k in range(K):
-        if allowed[k]:
-            top = max(top, z[k] + shift)
-    cdf, total = np.empty(len(z), z.dtype), z.dtype.type(0)
-    for k in range(len(z)):
-        if allowed[k]:
-            total += math.exp((z[k] + shift if k < K else z[k]) - top)
-        cdf[k] = total
-    outcome = 0
-    for k in range(len(z)):
-        outcome += cdf[k] <= u * total
-    return outcome
+    shifted = z.copy()
+    shifted[:K] += shift
+    return outcome(shifted, u, allowed)
 
 
 @serial
@@ -184,10 +174,15 @@ def _step(roll, music, at, lags, time, history, voices, octave, hc, hc_voices, u
     return math.isfinite(P.sum() + p_keys.sum())
 
 
+def of_this_form(model) -> bool:
+    """Whether a rung has the parts that are compiled here."""
+    return bool(model.hears and model.config.keys == 12 and model.config.voice_hidden)
+
+
 def stepper(model, params, state: dict, temperature: float):
     """As minigen.sample.stepper; None where the rung is of another form, or there is more than one stream."""
     c = model.config
-    if not (model.hears and c.keys == 12 and c.voice_hidden and len(state["time"]) == 1):
+    if not of_this_form(model) or len(state["time"]) > 1:
         return None
     V, P, dtype = c.voices, c.past, params.dtype
     history = tuple(tuple(map(aligned, params.layer(name))) for name in ("reader", "weights", "local", "aggregator"))

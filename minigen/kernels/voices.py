@@ -90,7 +90,7 @@ def voices_forward(params, features, V: int, state, draws, allowed=None, tempera
     notes = np.empty((V, T), np.int64) if drawn else np.ascontiguousarray(draws["notes"][:, 0].T, np.int64)
     u = np.ascontiguousarray(draws["voices"][:, 0]) if drawn else np.empty((0, V), np.float32)
     allowed = np.ones((1, K + 1), bool) if allowed is None else np.ascontiguousarray(allowed[:, 0])
-    features = np.ascontiguousarray(features[:, 0])
+    features = np.ascontiguousarray(features[:, 0], dtype)
     sung = Sung(features, heard, h, c, gates, Wx.reshape(F + K, V, 4, H), Wh, W, p)
     share(gates.size)
     _forward(*sung, b.reshape(V, 4, H), b_head, allowed, u, notes, drawn, dtype.type(temperature))
@@ -132,7 +132,7 @@ def _backward(dp, features, heard, h, c, gates, Wx, Wh, W, p, da, dWx, dWh, db, 
         _back(v, dp, sung, da, dWx, dWh, db, dW, db_head)
     # in the forward pass this was: gates = join(features, heard) @ Wx; nothing flows into what was drawn
     features_T, flat_da, flat_Wx = np.ascontiguousarray(features.T), da.reshape(T, -1), Wx[:F].reshape(F, -1)
-    for part in prange(4):
+    for part in prange(4):  # two products, each in halves: two cores have one whole product each
         half = part % 2
         if part < 2:
             first, end = half * T // 2, (half + 1) * T // 2
