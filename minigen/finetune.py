@@ -13,6 +13,7 @@ were drawn, and the step is played from where that ends. Adam goes on from the c
 The author calls it a parody of meta-learning: the learned weights do not know that they will be finetuned.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import repeat
@@ -111,7 +112,7 @@ def play_learning(
     params, moments = learned, rested
     played = Played(model, learned, primer, seed, tune.window)
     norm = played.xp.linalg.norm
-    size = norm(learned.flat)
+    size = float(norm(learned.flat)) or 1.0
     for n, (draws, more) in enumerate(zip(steps_of(model, seed), repeat({}) if given is None else given, strict=False)):
         state, found = played.states[-1], {}
         if len(played):
@@ -126,17 +127,16 @@ def play_learning(
                 flat, moments = adam(params.flat, grads.flat, moments, tune.rate)
                 if tune.mode == "decay":
                     flat = flat + tune.pull * (learned.flat - flat)
-                if not played.xp.isfinite(flat).all():
-                    raise MinigenError("learning while playing has made weights that are not numbers: use a lower "
-                                       "rate", code=3)  # fmt: skip
                 params = params.with_flat(flat)
+            moved = float(norm(params.flat - learned.flat))
+            if not math.isfinite(moved):
+                raise MinigenError("learning while playing has made weights that are not numbers: use a lower rate",
+                                   code=3)  # fmt: skip
             after, _, run_again = loss_of(model, params, batch, notes, begun, grad=False)
-            moved = params.flat - learned.flat
-            drift = float(norm(moved) / size)
-            if moved.any():  # else the state is what it was, to the last bit
+            if moved:  # else the state is what it was, to the last bit
                 state = run_again
-            found |= {"finetune.after": float(after), "finetune.drift": drift}
-        step, state_now = stepper(model, params, state, temperature)
+            found |= {"finetune.after": float(after), "finetune.drift": moved / size}
+        step, state_now = stepper(model, params, state, temperature, once=True)
         keys, trace = checked(*step(played.roll[-1:], draws | more))
         played.add(keys[0], trace, state_now())
         yield keys[0], trace | more | found | (watch(params) if watch else {})

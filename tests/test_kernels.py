@@ -16,7 +16,7 @@ from minigen import adam, backend, decoder, kernels, linear, lstm, voices
 from minigen.checkpoint import Trained
 from minigen.finetune import Finetune, play_learning
 from minigen.gradcheck import toy_batch
-from minigen.kernels import learn, stream, use_kernels
+from minigen.kernels import learn, rows, stream, use_kernels
 from minigen.kernels.numba_cpu import KERNELS, leave_out_the_old, use_threads
 from minigen.ladder import LADDER
 from minigen.params import Params
@@ -212,6 +212,19 @@ STREAMED = {
         replace(LADDER["final"].config, voices=3, lags=(1, 5), time_bits=3, hidden=22, voice_hidden=9)
     ),
 }
+
+
+@pytest.mark.parametrize("dtype", BOUND)
+@pytest.mark.parametrize("H", [1, 3, 4, 37, 100])
+def test_a_product_with_a_column(H, dtype):
+    """Row by row, the same to the last bit whichever way the rows are read."""
+    rng = np.random.default_rng(H)
+    W, a = rng.normal(size=(H, 4 * H)).astype(dtype), rng.normal(size=4 * H).astype(dtype)
+    down, up = np.empty(H, dtype), np.empty(H, dtype)
+    rows.times_column(W, a, down, False)
+    rows.times_column(W, a, up, True)
+    assert (down == up).all()
+    np.testing.assert_allclose(down, W @ a, rtol=0, atol=10 * BOUND[dtype])
 
 
 @pytest.mark.parametrize("dtype", BOUND)

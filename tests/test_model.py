@@ -72,6 +72,8 @@ def test_step_is_the_forward_pass_of_loss(name):
 
 @rungs
 def test_going_on_is_the_same_as_never_stopping(name):
+    """To rounding: a product of fewer rows may be summed in another order, which shows where sums of 0.1 cancel."""
+    bound = {"rtol": 1e-12, "atol": 1e-15}
     model, T, B = LADDER[name](), 30, 3
     params, batch, past = model.init(2, np.float64), toy_batch(LADDER[name](), 30, 3), LADDER[name].config.past
     draws = draws_of(model, T, B)
@@ -82,9 +84,9 @@ def test_going_on_is_the_same_as_never_stopping(name):
         _, _, trace, state = model.loss(params, cut(batch, begin, stop, past), some, state, grad=False)
         parts.append(trace)
     for key in set(WHERE) & set(whole):
-        np.testing.assert_allclose(np.concatenate([part[key] for part in parts]), whole[key], rtol=1e-12)
+        np.testing.assert_allclose(np.concatenate([part[key] for part in parts]), whole[key], **bound)
     for key in end:
-        np.testing.assert_allclose(state[key], end[key], rtol=1e-12, err_msg=key)
+        np.testing.assert_allclose(state[key], end[key], **bound, err_msg=key)
 
 
 @rungs

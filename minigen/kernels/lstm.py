@@ -16,7 +16,7 @@ import numpy as np
 from numba import prange
 
 from minigen.kernels.activations import compiled, serial
-from minigen.kernels.rows import add, aligned, cell, cell_back, copy
+from minigen.kernels.rows import add, aligned, cell, cell_back, copy, times_column
 from minigen.kernels.threads import share
 
 ROWS = 1024  # rows of a product: about what stays in a core's cache with its result
@@ -54,9 +54,9 @@ def _forward(x, h, c, gates, Wx, Wh, b, bounds, chunk):
 
 
 @serial
-def _rows_backward(dh, dh_next, dc_next, x, h, c, gates, WxT, WhT, dx, dW, db, low, end, chunk):
+def _rows_backward(dh, dh_next, dc_next, x, h, c, gates, Wx, Wh, dx, dW, db, low, end, chunk):
     """All steps of some rows of the batch, and the gradients that they bring."""
-    (T, _, I), H, rows, need_dx = x.shape, WhT.shape[1], end - low, len(dx) > 0
+    (T, _, I), H, rows, need_dx = x.shape, len(Wh), end - low, len(dx) > 0
     da = np.empty((chunk * rows, 4 * H), x.dtype)
     xh = np.empty((chunk * rows, I + H), x.dtype)
     dxs = np.empty((chunk * rows if need_dx else 0, I), x.dtype)
@@ -75,7 +75,10 @@ def _rows_backward(dh, dh_next, dc_next, x, h, c, gates, WxT, WhT, dx, dW, db, l
                 copy(x[t, n], xh[row, :I])
                 copy(h[t, n], xh[row, I:])
             # in the forward pass this was: a += h[t] @ Wh
-            np.dot(da[k * rows : (k + 1) * rows], WhT, dh_t)
+            if rows == 1:
+                times_column(Wh, da[k], dh_t[0], t % 2)
+            else:
+                np.dot(da[k * rows : (k + 1) * rows], Wh.T, dh_t)
         if last == T:
             np.dot(xh[: steps * rows].T, da[: steps * rows], dW)
         else:
@@ -85,16 +88,16 @@ def _rows_backward(dh, dh_next, dc_next, x, h, c, gates, WxT, WhT, dx, dW, db, l
             add(da[row], db)
         if need_dx:
             # in the forward pass this was: gates = x @ Wx + b
-            np.dot(da[: steps * rows], WxT, dxs[: steps * rows])
+            np.dot(da[: steps * rows], Wx.T, dxs[: steps * rows])
             for k in range(steps):
                 dx[first + k, low:end] = dxs[k * rows : (k + 1) * rows]
     dh_next[low:end] = dh_t
 
 
 @compiled
-def _backward(dh, dh_next, dc_next, x, h, c, gates, WxT, WhT, dx, dW, db, bounds, chunk):
+def _backward(dh, dh_next, dc_next, x, h, c, gates, Wx, Wh, dx, dW, db, bounds, chunk):
     for s in prange(len(bounds) - 1):
-        args = dh, dh_next, dc_next, x, h, c, gates, WxT, WhT, dx, dW[s], db[s], bounds[s], bounds[s + 1], chunk
+        args = dh, dh_next, dc_next, x, h, c, gates, Wx, Wh, dx, dW[s], db[s], bounds[s], bounds[s + 1], chunk
         _rows_backward(*args)
 
 
@@ -122,15 +125,14 @@ def lstm_forward(x, h0, c0, Wx, Wh, b):
 
 
 def _room_back(dh, dc_last, cache, need_dx, slices):
-    """The arrays of a backward pass: dh, dh_next, dc_next, x, h, c, gates, WxT, WhT, dx, dW and db a slice."""
+    """The arrays of a backward pass: dh, dh_next, dc_next, x, h, c, gates, Wx, Wh, dx, dW and db a slice."""
     x, h, c, gates, Wx, Wh = cache
     (_, B, I), H, dtype = x.shape, len(Wh), Wh.dtype
     dh_next = np.zeros((B, H), dtype)
     dc_next = np.zeros((B, H), dtype) if dc_last is None else dc_last.astype(dtype)
     dx = np.empty(x.shape if need_dx else (0, B, I), dtype)
     dW, db = np.empty((slices, I + H, 4 * H), dtype), np.zeros((slices, 4 * H), dtype)
-    WxT, WhT = np.ascontiguousarray(Wx.T if need_dx else Wx[:0].T), aligned(Wh.T)
-    return np.ascontiguousarray(dh, dtype), dh_next, dc_next, x, h, c, gates, WxT, WhT, dx, dW, db
+    return np.ascontiguousarray(dh, dtype), dh_next, dc_next, x, h, c, gates, Wx, Wh, dx, dW, db
 
 
 def _gradients(arrays):

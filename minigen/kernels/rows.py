@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from minigen.kernels.activations import serial, sigmoid, tanh
+from minigen.kernels.activations import serial, sigmoid, summing, tanh
 
 
 def aligned(array):
@@ -28,6 +28,28 @@ def add(row, sums):
     """What `sums += row` says, likewise."""
     for j in range(len(sums)):
         sums[j] += row[j]
+
+
+@summing
+def times_column(W, a, out, upwards):
+    """out = W a, four rows of W (H, N) at a time. Called at every step, now downwards, now upwards: the weights do not
+    fit into the first cache, but the rows that were read last, and are now read first, are still there."""
+    H, N, zero = len(out), len(a), a.dtype.type(0)
+    fours = H // 4
+    for n in range(fours):
+        r = 4 * (fours - 1 - n if upwards else n)
+        s0, s1, s2, s3 = zero, zero, zero, zero
+        for j in range(N):
+            s0 += W[r, j] * a[j]
+            s1 += W[r + 1, j] * a[j]
+            s2 += W[r + 2, j] * a[j]
+            s3 += W[r + 3, j] * a[j]
+        out[r], out[r + 1], out[r + 2], out[r + 3] = s0, s1, s2, s3
+    for r in range(4 * fours, H):
+        s0 = zero
+        for j in range(N):
+            s0 += W[r, j] * a[j]
+        out[r] = s0
 
 
 @serial

@@ -15,7 +15,7 @@ from numba import prange
 
 from minigen import voices
 from minigen.kernels.activations import compiled, serial
-from minigen.kernels.rows import add, aligned, cell, cell_back, copy, outcome, softmax, softmax_back
+from minigen.kernels.rows import add, aligned, cell, cell_back, copy, outcome, softmax, softmax_back, times_column
 from minigen.kernels.threads import share
 
 CHUNK = 32  # steps of a voice at a time
@@ -117,7 +117,7 @@ def _back(v, dp, sung, da_all, dWx, dWh, db, dW, db_head):
         copy(da[t], da_all[t, v].reshape(n))
         add(da[t], db[v])
         # in the forward pass this was: a += h[t] @ Wh
-        np.dot(Wh[v], da[t], dh_next)
+        times_column(Wh[v], da[t], dh_next, t % 2)
         for k in range(K):
             if heard[v, t, k] > 0:
                 add(da[t], dWx[len(dWx) - K + k, v].reshape(n))
