@@ -112,7 +112,7 @@ def play_learning(
     params, moments = learned, rested
     played = Played(model, learned, primer, seed, tune.window)
     norm = played.xp.linalg.norm
-    size = float(norm(learned.flat)) or 1.0
+    size = norm(learned.flat)
     for n, (draws, more) in enumerate(zip(steps_of(model, seed), repeat({}) if given is None else given, strict=False)):
         state, found = played.states[-1], {}
         if len(played):
@@ -135,8 +135,8 @@ def play_learning(
             after, _, run_again = loss_of(model, params, batch, notes, begun, grad=False)
             if moved:  # else the state is what it was, to the last bit
                 state = run_again
-            found |= {"finetune.after": float(after), "finetune.drift": moved / size}
-        step, state_now = stepper(model, params, state, temperature, once=True)
+            found |= {"finetune.after": float(after), "finetune.drift": float(moved / size)}
+        step, state_now = stepper(model, params, state, temperature)
         keys, trace = checked(*step(played.roll[-1:], draws | more))
         played.add(keys[0], trace, state_now())
         yield keys[0], trace | more | found | (watch(params) if watch else {})

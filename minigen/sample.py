@@ -44,16 +44,15 @@ def steps_of(model, seed: int) -> Iterator[dict]:
             yield {name: part[t : t + 1] for name, part in zip(sizes, parts, strict=True)}
 
 
-def stepper(model, params, state: dict, temperature: float = 1.0, once: bool = False):
+def stepper(model, params, state: dict, temperature: float = 1.0):
     """-> step, state_now: step(x, draws) gives keys, trace and whether the probabilities are numbers, and keeps the
-    state, which state_now() gives. Compiled where there is a kernel for this rung; `once`: for a single step, for which
-    the weights are not worth moving.
+    state, which state_now() gives. Compiled where there is a kernel for this rung.
 
     What a step is given and gives is on the host, its state where the weights are.
     """
     xp = array_module(params.flat)
     fast = kernel("stepper") if xp is np else None
-    compiled = fast and fast(model, params, state, temperature, once)
+    compiled = fast and fast(model, params, state, temperature)
     if compiled:
         return compiled
 

@@ -33,7 +33,7 @@ COMPILED = [
     ("pointwise.cu", {}, 32),
     ("adam.cu", {}, 32),
 ]
-needs_nvrtc = pytest.mark.skipif(nvrtc.library() is None, reason="needs NVRTC: pip install nvidia-cuda-nvrtc-cu12")
+needs_nvrtc = pytest.mark.skipif(nvrtc.library() is None, reason='needs NVRTC: pip install -e ".[test]"')
 needs_gcc = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 
 

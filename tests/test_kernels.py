@@ -221,8 +221,8 @@ def test_a_product_with_a_column(H, dtype):
     rng = np.random.default_rng(H)
     W, a = rng.normal(size=(H, 4 * H)).astype(dtype), rng.normal(size=4 * H).astype(dtype)
     down, up = np.empty(H, dtype), np.empty(H, dtype)
-    rows.times_column(W, a, down, False)
-    rows.times_column(W, a, up, True)
+    rows.times_column(W, a, down, 0)
+    rows.times_column(W, a, up, 1)
     assert (down == up).all()
     np.testing.assert_allclose(down, W @ a, rtol=0, atol=10 * BOUND[dtype])
 

@@ -21,8 +21,8 @@ END, HALF = np.float32(9), np.float32(0.5)
 OPTIONS = {"fastmath": {"contract", "nsz", "arcp"}, "error_model": "numpy"}
 compiled = njit(parallel=True, cache=True, nogil=True, **OPTIONS)
 serial = njit(cache=True, nogil=True, **OPTIONS)  # what one thread does, called from what is `compiled` or from Python
-# long sums of products, in as many parts as a vector has places
-summing = njit(cache=True, nogil=True, fastmath=OPTIONS["fastmath"] | {"reassoc"}, error_model="numpy")
+# for long sums: kept in as many parts as a vector has places, and so in another order than written
+summing = njit(cache=True, nogil=True, **OPTIONS | {"fastmath": OPTIONS["fastmath"] | {"reassoc"}})
 
 
 def tanh(x):

@@ -32,8 +32,11 @@ def add(row, sums):
 
 @summing
 def times_column(W, a, out, upwards):
-    """out = W a, four rows of W (H, N) at a time. Called at every step, now downwards, now upwards: the weights do not
-    fit into the first cache, but the rows that were read last, and are now read first, are still there."""
+    """out = W a: W (H, N), a (N,), out (H,); four rows of W at a time.
+
+    Called at every step, now downwards, now upwards: the weights do not fit into the first cache, but the rows that
+    were read last, and are now read first, are still there.
+    """
     H, N, zero = len(out), len(a), a.dtype.type(0)
     fours = H // 4
     for n in range(fours):

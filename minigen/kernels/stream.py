@@ -179,18 +179,17 @@ def of_this_form(model) -> bool:
     return bool(model.hears and model.config.keys == 12 and model.config.voice_hidden)
 
 
-def stepper(model, params, state: dict, temperature: float, once: bool = False):
+def stepper(model, params, state: dict, temperature: float):
     """As minigen.sample.stepper; None where the rung is of another form, or there is more than one stream."""
     c = model.config
     if not of_this_form(model) or len(state["time"]) > 1:
         return None
     V, P, dtype = c.voices, c.past, params.dtype
-    placed = np.asarray if once else aligned
-    history = tuple(tuple(map(placed, params.layer(name))) for name in ("reader", "weights", "local", "aggregator"))
-    octave = tuple(tuple(map(placed, params.layer(name))) for name in ("octave", "keys"))
+    history = tuple(tuple(map(aligned, params.layer(name))) for name in ("reader", "weights", "local", "aggregator"))
+    octave = tuple(tuple(map(aligned, params.layer(name))) for name in ("octave", "keys"))
     each = [params.layer(f"voice{v + 1}") + params.layer(f"head{v + 1}") for v in range(V)]
     Wx, *rest = zip(*each, strict=True)
-    voices = placed(np.stack(Wx, axis=1)), *(placed(np.stack(arrays)) for arrays in rest)
+    voices = aligned(np.stack(Wx, axis=1)), *(aligned(np.stack(arrays)) for arrays in rest)
     names = ("reader", "local", "aggregator", "octave")
     hc = tuple(state[f"{name}.{part}"][0].copy() for name in names for part in "hc")
     hc_voices = np.stack([[state[f"voice{v + 1}.{part}"][0] for v in range(V)] for part in "hc"])

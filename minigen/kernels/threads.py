@@ -2,7 +2,7 @@
 
 import numba
 
-SMALL = 20_000  # cells; an empty parallel region takes some microseconds on an idle machine, and 8 ms on a busy one
+SMALL = 100_000  # cells; an empty parallel region takes some microseconds on an idle machine, and 8 ms on a busy one
 _threads = 1
 
 
