@@ -13,7 +13,6 @@ were drawn, and the step is played from where that ends. Adam goes on from the c
 The author calls it a parody of meta-learning: the learned weights do not know that they will be finetuned.
 """
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import repeat
@@ -127,15 +126,16 @@ def play_learning(
                 flat, moments = adam(params.flat, grads.flat, moments, tune.rate)
                 if tune.mode == "decay":
                     flat = flat + tune.pull * (learned.flat - flat)
+                if not played.xp.isfinite(flat).all():
+                    raise MinigenError("learning while playing has made weights that are not numbers: use a lower "
+                                       "rate", code=3)  # fmt: skip
                 params = params.with_flat(flat)
-            moved = float(norm(params.flat - learned.flat))
-            if not math.isfinite(moved):
-                raise MinigenError("learning while playing has made weights that are not numbers: use a lower rate",
-                                   code=3)  # fmt: skip
             after, _, run_again = loss_of(model, params, batch, notes, begun, grad=False)
-            if moved:  # else the state is what it was, to the last bit
+            moved = params.flat - learned.flat
+            drift = float(norm(moved) / size)
+            if moved.any():  # else the state is what it was, to the last bit
                 state = run_again
-            found |= {"finetune.after": float(after), "finetune.drift": float(moved / size)}
+            found |= {"finetune.after": float(after), "finetune.drift": drift}
         step, state_now = stepper(model, params, state, temperature)
         keys, trace = checked(*step(played.roll[-1:], draws | more))
         played.add(keys[0], trace, state_now())

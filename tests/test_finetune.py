@@ -152,9 +152,15 @@ def test_probabilities_that_are_not_numbers_end_the_piece():
         assert caught.value.code == 3
 
 
-def test_weights_that_are_not_numbers_end_the_piece():
+@pytest.mark.parametrize("kernels", ["reference", "fast"])
+@pytest.mark.parametrize("bias, rate", [(np.nan, 1e-4), (0, np.inf)])
+def test_weights_that_are_not_numbers_end_the_piece(bias, rate, kernels):
+    """Whether they were so, or are made so by the first of several updates."""
+    use_kernels(kernels, 1)
     trained = small("final")
-    trained.params["head1.b"][0] = np.nan
-    with pytest.raises(MinigenError, match="not numbers") as caught, np.errstate(all="ignore"):
-        music(play_learning(trained, Finetune("moving"), 0, PRIMER), 3)
+    trained.params["head1.b"][0] = bias
+    steps = play_learning(trained, Finetune("moving", rate, 2), 0, PRIMER)
+    with pytest.raises(MinigenError, match="made weights that are not numbers") as caught, np.errstate(all="ignore"):
+        music(steps, 3)
+    use_kernels("reference", 1)
     assert caught.value.code == 3

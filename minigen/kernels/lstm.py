@@ -10,7 +10,7 @@ What makes it fast, in the order of what it brings:
   6. a single row goes back by products with rows of Wh, whose order keeps some of them in the first cache
 
 Gates are an axis here, (T, B, 4, H), so that units run side by side and nothing is gathered: a cache is for the
-backward of the same file.
+backward of the same file. It keeps x and Wx themselves where they are contiguous: nobody may edit them in between.
 """
 
 import numpy as np

@@ -32,10 +32,9 @@ def add(row, sums):
 
 @summing
 def times_column(W, a, out, upwards):
-    """out = W a: W (H, N), a (N,), out (H,); four rows of W at a time.
+    """out = W a: W (H, N), a (N,), out (H,); four rows of W at a time, `upwards` from the last rows to the first.
 
-    Called at every step, now downwards, now upwards: the weights do not fit into the first cache, but the rows that
-    were read last, and are now read first, are still there.
+    Callers alternate from step to step: where W is larger than the first cache, the rows read last are still there.
     """
     H, N, zero = len(out), len(a), a.dtype.type(0)
     fours = H // 4
