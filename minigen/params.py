@@ -18,9 +18,10 @@ class Params:
         size = sum(math.prod(shape) for shape in self.shapes.values())
         self.flat = np.zeros(size, dtype) if flat is None else flat
         assert self.flat.shape == (size,), (self.flat.shape, size)
-        self.views, self.layers, end = {}, {}, 0
+        self.views, self.layers, self.places, end = {}, {}, {}, 0
         for name, shape in self.shapes.items():
             start, end = end, end + math.prod(shape)
+            self.places[name] = slice(start, end)
             self.views[name] = self.flat[start:end].reshape(shape)
             self.layers.setdefault(name.rpartition(".")[0], []).append(self.views[name])
 
@@ -37,6 +38,10 @@ class Params:
     def layer(self, name: str) -> tuple:
         """The arrays of one layer, in the order declared."""
         return tuple(self.layers.get(name, ()))
+
+    def between(self, first: str, last: str):
+        """The part of `flat` from the array `first` to the array `last`, both included."""
+        return self.flat[self.places[first].start : self.places[last].stop]
 
     def with_flat(self, flat) -> "Params":
         """The same layout over another vector (a copy, another dtype, another device, a gradient)."""

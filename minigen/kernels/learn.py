@@ -14,7 +14,7 @@ from minigen.kernels.activations import serial
 from minigen.kernels.lstm import two_backward, two_forward
 from minigen.kernels.pointwise import octave_loss_backward, octave_loss_forward, softmax_backward, softmax_forward
 from minigen.kernels.stream import of_this_form
-from minigen.kernels.voices import voices_backward, voices_forward
+from minigen.kernels.voices import back_into, voices_block, voices_forward
 from minigen.linear import linear_backward, linear_forward
 from minigen.ops import join, time_bits
 from minigen.reader import read_backward, read_forward
@@ -105,21 +105,23 @@ def loss(model, params, batch: dict, draws: dict, state: dict, grad: bool = True
     if not grad:
         return loss, None, after
 
-    dfeatures, layers = voices_backward(dp, voices)
-    dh_octave, *layers["keys"] = linear_backward(octave_loss_backward(octave_loss), to_keys)
-    (djoined, _, _, *layers["aggregator"]), (_, _, _, *layers["octave"]) = two_backward(
-        (dfeatures, aggregator, True), (dh_octave, octave, False)
+    grads = params.with_flat(np.empty_like(params.flat))  # every part of it is filled
+
+    def lstm_back(name, dh, cache, need_dx=False):
+        db = grads[f"{name}.b"]
+        return dh, cache, need_dx, grads.between(f"{name}.Wx", f"{name}.Wh").reshape(-1, len(db)), db
+
+    def linear_back(name, dz, cache):
+        dh, grads[f"{name}.W"][...], grads[f"{name}.b"][...] = linear_backward(dz, cache)
+        return dh
+
+    dfeatures = back_into(voices_block(grads, c.voices), dp, voices)
+    dh_octave = linear_back("keys", octave_loss_backward(octave_loss), to_keys)
+    djoined, _ = two_backward(
+        lstm_back("aggregator", dfeatures, aggregator, need_dx=True), lstm_back("octave", dh_octave, octave)
     )
     # in the forward pass this was: the aggregator reads join(reading, h_local) and nothing else
     dreading, dh_local = djoined[..., : c.keys], djoined[..., c.keys :]
-    dz = softmax_backward(read_backward(dreading, read), softmax)
-    dh_reader, *layers["weights"] = linear_backward(dz, weights)
-    (_, _, _, *layers["reader"]), (_, _, _, *layers["local"]) = two_backward(
-        (dh_reader, reader, False), (dh_local, local, False)
-    )
-    grads = params.with_flat(np.empty_like(params.flat))
-    for name, arrays in layers.items():
-        for view, array in zip(grads.layer(name), arrays, strict=True):
-            assert view.shape == array.shape, (name, view.shape, array.shape)
-            view[...] = array  # each is made once, where `grads.add` would read what it adds to
+    dh_reader = linear_back("weights", softmax_backward(read_backward(dreading, read), softmax), weights)
+    two_backward(lstm_back("reader", dh_reader, reader), lstm_back("local", dh_local, local))
     return loss, grads, after

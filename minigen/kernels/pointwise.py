@@ -63,14 +63,14 @@ def draw(z, u, allowed=None):
 @compiled
 def _octave_loss(z, keys, classes, mask, nats, p):
     for n in prange(len(z)):
-        nats[n] = 0
-        for k in range(z.shape[1]):
-            p[n, k] = 0
-            if classes[n, k % 12] > 0:
-                a = z[n, k]
-                p[n, k] = sigmoid(a)
-                if mask[n]:
-                    nats[n] += max(a, z.dtype.type(0)) + math.log1p(math.exp(-abs(a))) - keys[n, k] * a
+        nats[n], p[n] = 0, 0
+        for m in range(12):
+            if classes[n, m] > 0:
+                for k in range(m, z.shape[1], 12):
+                    a = z[n, k]
+                    p[n, k] = sigmoid(a)
+                    if mask[n]:
+                        nats[n] += max(a, z.dtype.type(0)) + math.log1p(math.exp(-abs(a))) - keys[n, k] * a
 
 
 def octave_loss_forward(z, keys, classes, mask):
@@ -85,10 +85,11 @@ def octave_loss_forward(z, keys, classes, mask):
 @compiled
 def _octave_loss_backward(p, keys, classes, mask, scale, dz):
     for n in prange(len(p)):
-        for k in range(p.shape[1]):
-            dz[n, k] = 0
-            if mask[n] and classes[n, k % 12] > 0:
-                dz[n, k] = (p[n, k] - keys[n, k]) * scale
+        dz[n] = 0
+        for m in range(12):
+            if mask[n] and classes[n, m] > 0:
+                for k in range(m, p.shape[1], 12):
+                    dz[n, k] = (p[n, k] - keys[n, k]) * scale
 
 
 def octave_loss_backward(cache):

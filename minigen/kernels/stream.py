@@ -3,7 +3,7 @@ stream.
 
 The equations and their order are those of `step` and what it calls: reader, aggregator, voice after voice with its
 draw, the octaves and their draws. What makes it fast:
-  1. one call a step, its arrays made for 256 steps at once, and weights that lie where cache lines begin
+  1. one call a step, its arrays made for 256 steps at once, and from the second on weights that begin with a cache line
   2. a product is a sum of rows of the weights: a row that meets a 0 is skipped, and what is struck is mostly 0
   3. where nothing is 0, four rows at a time, so that the sum is read and written once for all four
 """
@@ -14,6 +14,7 @@ import numpy as np
 
 from minigen.kernels.activations import serial, sigmoid, tanh
 from minigen.kernels.rows import aligned, outcome, softmax
+from minigen.kernels.voices import of_voice, voices_block
 
 BLOCK = 256  # steps whose arrays are made together
 
@@ -85,10 +86,10 @@ def _step(roll, music, at, lags, time, history, voices, octave, hc, hc_voices, u
     """roll (N, 88) and its classes, music (N, 12), whose row `at` was just heard: its classes are found here; weights
     and states, edited in place; `out` the arrays to fill, their row n: reader.w, features, voices.p, voices.notes,
     cells.P, decoder.z, decoder.p, keys. -> are the probabilities numbers."""
-    (reader, weights, local, aggregator), (Wx, Wh, b, W_head, b_head) = history, voices
+    reader, weights, local, aggregator = history
     w, features, p, notes, P = out[0][n], out[1][n], out[2][n], out[3][n], out[4][n]
     z_keys, p_keys, keys = out[5][n], out[6][n], out[7][n]
-    V, K = len(Wh), 12
+    V, K, H = len(voices), 12, hc_voices.shape[2]
     bits = np.empty(len(reader[0]) - K, music.dtype)
     for k in range(len(bits)):
         bits[k] = (time >> k) & 1
@@ -127,16 +128,16 @@ def _step(roll, music, at, lags, time, history, voices, octave, hc, hc_voices, u
     F = len(features)
     classes, z_v = np.zeros(K, music.dtype), np.empty(K + 1, music.dtype)
     P[:] = 0
-    a_all = b.copy()
-    _all(features, Wx[:F].reshape(F, -1), a_all.reshape(-1))
     silent = music.dtype.type(1)
     for v in range(V):
-        a_v = a_all[v]
-        _few(classes, Wx[F:, v], a_v)
-        _all(hc_voices[0, v], Wh[v], a_v)
+        Wx, Wh, b, W, b_head = of_voice(voices[v], F, K, H)
+        a_v = b.copy().reshape(4 * H)
+        _all(features, Wx[:F], a_v)
+        _few(classes, Wx[F:], a_v)
+        _all(hc_voices[0, v], Wh, a_v)
         _cell(a_v, hc_voices[0, v], hc_voices[1, v])
-        z_v[:] = b_head[v]
-        _all(hc_voices[0, v], W_head[v], z_v)
+        z_v[:] = b_head
+        _all(hc_voices[0, v], W, z_v)
         z_v /= temperature
         softmax(z_v, p[v])
         notes[v] = _draw(z_v, u[v], allowed[v])
@@ -185,11 +186,8 @@ def stepper(model, params, state: dict, temperature: float):
     if not of_this_form(model) or len(state["time"]) > 1:
         return None
     V, P, dtype = c.voices, c.past, params.dtype
-    history = tuple(tuple(map(aligned, params.layer(name))) for name in ("reader", "weights", "local", "aggregator"))
-    octave = tuple(tuple(map(aligned, params.layer(name))) for name in ("octave", "keys"))
-    each = [params.layer(f"voice{v + 1}") + params.layer(f"head{v + 1}") for v in range(V)]
-    Wx, *rest = zip(*each, strict=True)
-    voices = aligned(np.stack(Wx, axis=1)), *(aligned(np.stack(arrays)) for arrays in rest)
+    history = tuple(map(params.layer, ("reader", "weights", "local", "aggregator")))
+    octave, voices = tuple(map(params.layer, ("octave", "keys"))), voices_block(params, V)
     names = ("reader", "local", "aggregator", "octave")
     hc = tuple(state[f"{name}.{part}"][0].copy() for name in names for part in "hc")
     hc_voices = np.stack([[state[f"voice{v + 1}.{part}"][0] for v in range(V)] for part in "hc"])
@@ -202,10 +200,14 @@ def stepper(model, params, state: dict, temperature: float):
     roll, music = np.zeros((P + BLOCK, 88), np.uint8), np.zeros((P + BLOCK, 12), dtype)
     roll[BLOCK:] = state["past"][:, 0]
     music[BLOCK:] = model.music(roll[BLOCK:], dtype)
-    time, n, out = int(state["time"][0]), BLOCK, {}  # steps played of this block, whose arrays are made with its first
+    begun, n, out = int(state["time"][0]), BLOCK, {}  # steps played of this block, whose arrays are made with its first
+    time = begun
 
     def step(x, draws):
-        nonlocal time, n, out
+        nonlocal time, n, out, history, octave, voices
+        if time == begun + 1:  # weights that play a single step, as while learning, are left where they are
+            history, octave = (tuple(tuple(map(aligned, layer)) for layer in layers) for layers in (history, octave))
+            voices = aligned(np.pad(voices, ((0, 0), (0, -voices.shape[1] % 16))))
         if n == BLOCK:
             roll[:P], music[:P], n = roll[BLOCK:].copy(), music[BLOCK:].copy(), 0
             out = {name: np.empty((BLOCK, *shape), types.get(name, dtype)) for name, shape in filled.items()}
