@@ -1,7 +1,7 @@
 """Voices that hear each other, on one song (B = 1), for a CPU: minigen/voices.py. What makes them fast:
 
   1. a wave over the cores: voice v is at one chunk of steps while voice v+1 is at the chunk before it
-  2. the features meet a voice's Wx in one product for all steps; a note that is heard adds a row of Wx
+  2. the features meet a voice's Wx in products of half the steps; a note that is heard adds a row of Wx
   3. nothing flows back through a draw, so all voices go back side by side
 
 A batch, voices without an LSTM, and draws that are steered or restricted by a function are left to the reference, whose
@@ -76,14 +76,19 @@ def _sing(v, first, end, sung, allowed, u, notes, drawn, temperature):
             heard[v + 1, t, notes[v, t]] = 1
 
 
+@serial
+def _hear_features(v, first, end, sung):
+    """What all steps of voice v have before it sings: gates = features Wx."""
+    features, heard, h, _, gates, _, weights = sung
+    (T, F), K, H = features.shape, heard.shape[2], h.shape[2]
+    np.dot(features[first:end], of_voice(weights[v], F, K, H)[0][:F], gates[v].reshape(T, 4 * H)[first:end])
+
+
 @compiled
-def _forward(features, heard, h, c, gates, p, weights, allowed, u, notes, drawn, temperature):
-    sung = features, heard, h, c, gates, p, weights
-    (T, F), K, (V, _, H) = features.shape, heard.shape[2], h.shape
-    chunks, flat_gates = -(-T // CHUNK), gates.reshape(V, T, 4 * H)
-    for part in prange(2 * V):  # half of the steps of a voice
-        v, first, end = part // 2, part % 2 * T // 2, (part % 2 + 1) * T // 2
-        np.dot(features[first:end], of_voice(weights[v], F, K, H)[0][:F], flat_gates[v, first:end])
+def _forward(sung, V, T, allowed, u, notes, drawn, temperature):
+    chunks = -(-T // CHUNK)
+    for n in prange(2 * V):
+        _hear_features(n // 2, n % 2 * T // 2, (n % 2 + 1) * T // 2, sung)
     for wave in range(V + chunks - 1):
         for v in prange(max(0, wave - chunks + 1), min(V, wave + 1)):
             first = (wave - v) * CHUNK
@@ -105,17 +110,17 @@ def voices_forward(params, features, V: int, state, draws, allowed=None, tempera
     features = np.ascontiguousarray(features[:, 0], dtype)
     sung = Sung(features, heard, h, c, gates, p, voices_block(params, V))
     share(gates.size)
-    _forward(*sung, allowed, u, notes, drawn, dtype.type(temperature))
+    _forward(tuple(sung), V, T, allowed, u, notes, drawn, dtype.type(temperature))
     after = {f"voice{v + 1}.{part}": of[v, -1:].copy() for v in range(V) for part, of in (("h", h), ("c", c))}
     return (p[:, :, None], notes[:, :, None], after), sung
 
 
 @serial
-def _back(v, dp, sung, da, dweights):
-    """Voice v back through all steps, and the gradients that are its own; da (V, T, 4H)."""
+def _back(v, dp, sung, da, dweights, dfeatures):
+    """Voice v back through all steps, and the what it alone brings; da (V, T, 4H)."""
     features, heard, h, c, gates, p, weights = sung
     F, (_, T, K), H = features.shape[1], heard.shape, h.shape[2]
-    _, Wh, _, W, _ = of_voice(weights[v], F, K, H)
+    Wx, Wh, _, W, _ = of_voice(weights[v], F, K, H)
     dWx, dWh, db, dW, db_head = of_voice(dweights[v], F, K, H)
     dz, dh = np.empty_like(p[v]), np.empty((T, H), p.dtype)
     dh_next, dc, tanh_c = np.zeros(H, p.dtype), np.zeros(H, p.dtype), np.empty(H, p.dtype)
@@ -137,33 +142,24 @@ def _back(v, dp, sung, da, dweights):
             if heard[v, t, k] > 0:
                 add(da_t, dWx[F + k])
     np.dot(h[v, :T].T, da[v], dWh)
+    # in the forward pass this was: gates[v] = join(features, heard[v]) @ Wx; nothing flows into what was drawn
+    np.dot(features.T, da[v], dWx[:F])
+    np.dot(da[v], Wx[:F].T, dfeatures[v])
 
 
 @compiled
-def _backward(dp, features, heard, h, c, gates, p, weights, da, dweights, dfeatures):
-    sung = features, heard, h, c, gates, p, weights
-    (T, F), K, (V, _, H) = features.shape, heard.shape[2], h.shape
-    for v in prange(V):
-        _back(v, dp, sung, da, dweights)
-    # in the forward pass this was: gates[v] = join(features, heard[v]) @ Wx; nothing flows into what was drawn
-    features_T = np.ascontiguousarray(features.T)
-    for half in prange(2):  # half of the steps, and half of the features
-        first, end, f, g = half * T // 2, (half + 1) * T // 2, half * F // 2, (half + 1) * F // 2
-        part = np.empty_like(dfeatures[first:end])
-        dfeatures[first:end] = 0
-        for v in range(V):
-            np.dot(da[v, first:end], of_voice(weights[v], F, K, H)[0][:F].T, part)
-            dfeatures[first:end] += part
-            np.dot(features_T[f:g], da[v], of_voice(dweights[v], F, K, H)[0][f:g])
+def _backward(dp, sung, da, dweights, dfeatures):
+    for v in prange(len(dp)):
+        _back(v, dp, sung, da, dweights, dfeatures)
 
 
 def back_into(dweights, dp, sung):
     """`voices_backward` whose gradients fill dweights (V, n), laid out as the weights are -> dfeatures (T, 1, F)."""
     (V, T, _, H), dtype = sung.gates.shape, sung.p.dtype
-    dfeatures = np.empty_like(sung.features)
+    da, dfeatures = np.empty((V, T, 4 * H), dtype), np.empty((V, *sung.features.shape), dtype)
     share(sung.gates.size)
-    _backward(np.ascontiguousarray(dp[:, :, 0], dtype), *sung, np.empty((V, T, 4 * H), dtype), dweights, dfeatures)
-    return dfeatures[:, None]
+    _backward(np.ascontiguousarray(dp[:, :, 0], dtype), tuple(sung), da, dweights, dfeatures)
+    return dfeatures.sum(axis=0)[:, None]
 
 
 def voices_backward(dp, cache):
