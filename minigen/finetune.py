@@ -133,7 +133,7 @@ def play_learning(
             after, _, run_again = loss_of(model, params, batch, notes, begun, grad=False)
             moved = params.flat - learned.flat
             drift = float(norm(moved) / size)
-            if drift or moved.any():  # else the state is what it was, to the last bit
+            if moved.any():  # else the state is what it was, to the last bit
                 state = run_again
             found |= {"finetune.after": float(after), "finetune.drift": drift}
         step, state_now = stepper(model, params, state, temperature)

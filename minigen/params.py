@@ -40,7 +40,7 @@ class Params:
         return tuple(self.layers.get(name, ()))
 
     def between(self, first: str, last: str):
-        """The part of `flat` from the array `first` to the array `last`, both included."""
+        """The part of `flat` from the array `first` to the array `last`, both included, in the order declared."""
         return self.flat[self.places[first].start : self.places[last].stop]
 
     def with_flat(self, flat) -> "Params":

@@ -178,6 +178,8 @@ def test_voices(dtype, threads, T, V, F, monkeypatch):
             assert grads.keys() == by_layer.keys()
             for name in grads:
                 close(tuple(grads[name]), tuple(by_layer[name]), dtype)
+    with pytest.raises(AssertionError):  # the weights are of another width
+        KERNELS["voices_forward"](params, features[..., 1:], V, state, drawn)
 
 
 def test_share_of_draws_that_differ():
@@ -277,6 +279,8 @@ def test_learning(name, dtype, threads, T, monkeypatch):
         key: rng.normal(size=array.shape).astype(dtype) * 0.3 if array.dtype.kind == "f" else array
         for key, array in model.rest(params, 1).items()
     }
+    # the gradients have room that nobody has cleared
+    monkeypatch.setattr(learn.np, "empty_like", lambda array: np.full(array.shape, np.nan, array.dtype))
     draws = model.draws(0, "test", 0, [0], T)
     for _ in range(2):
         loss, grads, trace, after = model.loss(params, batch, draws, state)
@@ -294,6 +298,7 @@ def test_learning(name, dtype, threads, T, monkeypatch):
     assert all(learn.loss(other, params, batch, draws, state) is None for other in others)
     for mask in (np.arange(T)[:, None] > 0, np.ones((T, 2), bool)):
         assert learn.loss(model, params, batch | {"mask": mask}, draws, state) is None
+    assert learn.loss(model, params, batch, draws | {"allowed": None}, state) is None
 
 
 def test_learning_while_playing_runs_the_kernel(fast, monkeypatch):

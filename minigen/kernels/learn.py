@@ -14,7 +14,7 @@ from minigen.kernels.activations import serial
 from minigen.kernels.lstm import two_backward, two_forward
 from minigen.kernels.pointwise import octave_loss_backward, octave_loss_forward, softmax_backward, softmax_forward
 from minigen.kernels.stream import of_this_form
-from minigen.kernels.voices import back_into, voices_block, voices_forward
+from minigen.kernels.voices import voices_backward_into, voices_block, voices_forward
 from minigen.linear import linear_backward, linear_forward
 from minigen.ops import join, time_bits
 from minigen.reader import read_backward, read_forward
@@ -70,10 +70,10 @@ def _union_loss(p, truth, pause, stop_gradient, dp):
 
 def loss(model, params, batch: dict, draws: dict, state: dict, grad: bool = True):
     """`model.loss` without its trace -> loss, gradients (or None), state; None where there are several songs or
-    predictions that do not count, or the rung is of another form."""
+    predictions that do not count, draws are steered, or the rung is of another form."""
     c, mask = model.config, batch["mask"]
     T, B = mask.shape
-    if not of_this_form(model) or B > 1 or not mask.all():
+    if not of_this_form(model) or B > 1 or "allowed" in draws or not mask.all():
         return None
     roll, dtype, layer, after = batch["roll"], params.dtype, params.layer, {}
     x, bits = model.music(roll, dtype), time_bits(batch["start"], T, c.time_bits, dtype)
@@ -107,7 +107,8 @@ def loss(model, params, batch: dict, draws: dict, state: dict, grad: bool = True
 
     grads = params.with_flat(np.empty_like(params.flat))  # every part of it is filled
 
-    def lstm_back(name, dh, cache, need_dx=False):
+    def dlstm(name, dh, cache, need_dx=False):
+        # what `two_backward` takes: dW is the place of Wx and Wh, which lie one after the other
         db = grads[f"{name}.b"]
         return dh, cache, need_dx, grads.between(f"{name}.Wx", f"{name}.Wh").reshape(-1, len(db)), db
 
@@ -115,13 +116,13 @@ def loss(model, params, batch: dict, draws: dict, state: dict, grad: bool = True
         dh, grads[f"{name}.W"][...], grads[f"{name}.b"][...] = linear_backward(dz, cache)
         return dh
 
-    dfeatures = back_into(voices_block(grads, c.voices), dp, voices)
+    dfeatures = voices_backward_into(dp, voices, voices_block(grads, c.voices))
     dh_octave = linear_back("keys", octave_loss_backward(octave_loss), to_keys)
     djoined, _ = two_backward(
-        lstm_back("aggregator", dfeatures, aggregator, need_dx=True), lstm_back("octave", dh_octave, octave)
+        dlstm("aggregator", dfeatures, aggregator, need_dx=True), dlstm("octave", dh_octave, octave)
     )
     # in the forward pass this was: the aggregator reads join(reading, h_local) and nothing else
     dreading, dh_local = djoined[..., : c.keys], djoined[..., c.keys :]
     dh_reader = linear_back("weights", softmax_backward(read_backward(dreading, read), softmax), weights)
-    two_backward(lstm_back("reader", dh_reader, reader), lstm_back("local", dh_local, local))
+    two_backward(dlstm("reader", dh_reader, reader), dlstm("local", dh_local, local))
     return loss, grads, after

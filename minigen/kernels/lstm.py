@@ -7,7 +7,8 @@ What makes it fast, in the order of what it brings:
   3. products with the inputs, and the weights' gradients, are made a chunk of steps at a time, while it is in the cache
   4. dWx and dWh are one product, [x, h]^T da
   5. of one song, which cannot be cut, two LSTMs that do not hear each other run side by side, where there are two
-  6. a single row goes back by products with rows of Wh, whose order keeps some of them in the first cache
+  6. a single row meets Wh as a row, not as a matrix (a quarter less at H = 100), and goes back by products with rows of
+     Wh, whose order keeps some of them in the first cache
 
 Gates are an axis here, (T, B, 4, H), so that units run side by side and nothing is gathered: a cache is for the
 backward of the same file. It keeps x and Wx themselves where they are contiguous: nobody may edit them in between.
@@ -41,7 +42,7 @@ def _rows_forward(x, h, c, gates, Wx, Wh, b, low, end, chunk):
         for k in range(steps):
             t = first + k
             if rows == 1:
-                np.dot(h_t[0], Wh, a_h[0])  # in two thirds of the time that a product of matrices takes
+                np.dot(h_t[0], Wh, a_h[0])
             else:
                 np.dot(h_t, Wh, a_h)
             for r in range(rows):
@@ -140,7 +141,8 @@ def _room_back(dh, dc_last, cache, need_dx):
 
 def lstm_backward(dh, dc_last, cache, need_dx=True):
     bounds = _slices(*dh.shape)
-    arrays = _, dh_next, dc_next, x, _, _, _, _, Wh, dx = _room_back(dh, dc_last, cache, need_dx)
+    (x, *_, Wh), arrays = cache, _room_back(dh, dc_last, cache, need_dx)
+    _, dh_next, dc_next, *_, dx = arrays
     slices, I, (H, n) = len(bounds) - 1, x.shape[2], Wh.shape
     dW, db = np.empty((slices, I + H, n), dx.dtype), np.zeros((slices, n), dx.dtype)
     _backward(*arrays, dW, db, bounds, max(1, ROWS // -(-dh.shape[1] // slices)))
@@ -175,7 +177,8 @@ def two_forward(one, other):
 
 
 def two_backward(one, other):
-    """`lstm_backward` of two: (dh, cache, need_dx, dW (I+H, 4H), db (4H,)) each, whose dW and db are filled -> dx."""
+    """`lstm_backward` of two, (dh, cache, need_dx, dW, db) each: dW (I+H, 4H) and db (4H,) are filled -> dx of each,
+    empty where it is not needed."""
     rooms = [(*_room_back(dh, None, cache, need_dx), dW, db) for dh, cache, need_dx, dW, db in (one, other)]
     for *_, db in rooms:
         db[...] = 0

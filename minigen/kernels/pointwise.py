@@ -1,7 +1,7 @@
 """Between the products, for a CPU: one pass over the cells, split over the cores.
 
 softmax and draw  a row of outcomes at a time
-octave loss       a key at a time, nothing at all for a class that is silent
+octave loss       a class at a time, nothing at all for one that is silent
 
 The equations and their order are those of the functions of the same names. The union of the voices, its cross-entropy
 and the linear layers have no kernels: they were written, and each saved less than 5% of a step. (For one song, where it
@@ -86,8 +86,8 @@ def octave_loss_forward(z, keys, classes, mask):
 def _octave_loss_backward(p, keys, classes, mask, scale, dz):
     for n in prange(len(p)):
         dz[n] = 0
-        for m in range(12):
-            if mask[n] and classes[n, m] > 0:
+        for m in range(12 if mask[n] else 0):
+            if classes[n, m] > 0:
                 for k in range(m, p.shape[1], 12):
                     dz[n, k] = (p[n, k] - keys[n, k]) * scale
 

@@ -3,9 +3,10 @@ stream.
 
 The equations and their order are those of `step` and what it calls: reader, aggregator, voice after voice with its
 draw, the octaves and their draws. What makes it fast:
-  1. one call a step, its arrays made for 256 steps at once, and from the second on weights that begin with a cache line
+  1. one call a step, its arrays made for 256 steps at once
   2. a product is a sum of rows of the weights: a row that meets a 0 is skipped, and what is struck is mostly 0
   3. where nothing is 0, four rows at a time, so that the sum is read and written once for all four
+  4. weights are copied, at the second step, to where a cache line begins
 """
 
 import math
@@ -83,9 +84,9 @@ def _draw(z, u, allowed):
 @serial
 def _step(roll, music, at, lags, time, history, voices, octave, hc, hc_voices, u, u_keys, allowed, inject, temperature,
           out, n):  # fmt: skip
-    """roll (N, 88) and its classes, music (N, 12), whose row `at` was just heard: its classes are found here; weights
-    and states, edited in place; `out` the arrays to fill, their row n: reader.w, features, voices.p, voices.notes,
-    cells.P, decoder.z, decoder.p, keys. -> are the probabilities numbers."""
+    """roll (N, 88) and its classes, music (N, 12), whose row `at` was just heard: its classes are found here; the
+    weights; the states, edited in place; `out` the arrays to fill, their row n: reader.w, features, voices.p,
+    voices.notes, cells.P, decoder.z, decoder.p, keys. -> are the probabilities numbers."""
     reader, weights, local, aggregator = history
     w, features, p, notes, P = out[0][n], out[1][n], out[2][n], out[3][n], out[4][n]
     z_keys, p_keys, keys = out[5][n], out[6][n], out[7][n]
@@ -181,7 +182,10 @@ def of_this_form(model) -> bool:
 
 
 def stepper(model, params, state: dict, temperature: float):
-    """As minigen.sample.stepper; None where the rung is of another form, or there is more than one stream."""
+    """As minigen.sample.stepper; None where the rung is of another form, or there is more than one stream.
+
+    Until the second step the weights are read where they lie in `params.flat`, from then on in a copy.
+    """
     c = model.config
     if not of_this_form(model) or len(state["time"]) > 1:
         return None
@@ -200,14 +204,14 @@ def stepper(model, params, state: dict, temperature: float):
     roll, music = np.zeros((P + BLOCK, 88), np.uint8), np.zeros((P + BLOCK, 12), dtype)
     roll[BLOCK:] = state["past"][:, 0]
     music[BLOCK:] = model.music(roll[BLOCK:], dtype)
-    begun, n, out = int(state["time"][0]), BLOCK, {}  # steps played of this block, whose arrays are made with its first
-    time = begun
+    time = begun = int(state["time"][0])
+    n, out = BLOCK, {}  # steps played of this block, whose arrays are made with its first
 
     def step(x, draws):
         nonlocal time, n, out, history, octave, voices
         if time == begun + 1:  # weights that play a single step, as while learning, are left where they are
             history, octave = (tuple(tuple(map(aligned, layer)) for layer in layers) for layers in (history, octave))
-            voices = aligned(np.pad(voices, ((0, 0), (0, -voices.shape[1] % 16))))
+            voices = aligned(np.pad(voices, ((0, 0), (0, -voices.shape[1] % 16))))  # 16 floats are a cache line
         if n == BLOCK:
             roll[:P], music[:P], n = roll[BLOCK:].copy(), music[BLOCK:].copy(), 0
             out = {name: np.empty((BLOCK, *shape), types.get(name, dtype)) for name, shape in filled.items()}

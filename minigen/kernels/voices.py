@@ -78,16 +78,17 @@ def _sing(v, first, end, sung, allowed, u, notes, drawn, temperature):
 
 @serial
 def _hear_features(v, first, end, sung):
-    """What all steps of voice v have before it sings: gates = features Wx."""
+    """What some steps of voice v have before it sings: gates = features Wx."""
     features, heard, h, _, gates, _, weights = sung
     (T, F), K, H = features.shape, heard.shape[2], h.shape[2]
-    np.dot(features[first:end], of_voice(weights[v], F, K, H)[0][:F], gates[v].reshape(T, 4 * H)[first:end])
+    Wx = of_voice(weights[v], F, K, H)[0]
+    np.dot(features[first:end], Wx[:F], gates[v].reshape(T, 4 * H)[first:end])
 
 
 @compiled
 def _forward(sung, V, T, allowed, u, notes, drawn, temperature):
     chunks = -(-T // CHUNK)
-    for n in prange(2 * V):
+    for n in prange(2 * V):  # in halves, so that two cores share an odd number of voices evenly
         _hear_features(n // 2, n % 2 * T // 2, (n % 2 + 1) * T // 2, sung)
     for wave in range(V + chunks - 1):
         for v in prange(max(0, wave - chunks + 1), min(V, wave + 1)):
@@ -107,8 +108,9 @@ def voices_forward(params, features, V: int, state, draws, allowed=None, tempera
     notes = np.empty((V, T), np.int64) if drawn else np.ascontiguousarray(draws["notes"][:, 0].T, np.int64)
     u = np.ascontiguousarray(draws["voices"][:, 0]) if drawn else np.empty((0, V), np.float32)
     allowed = np.ones((1, K + 1), bool) if allowed is None else np.ascontiguousarray(allowed[:, 0])
-    features = np.ascontiguousarray(features[:, 0], dtype)
-    sung = Sung(features, heard, h, c, gates, p, voices_block(params, V))
+    features, weights = np.ascontiguousarray(features[:, 0], dtype), voices_block(params, V)
+    assert weights.shape[1] == (F + K + H + 1) * 4 * H + (H + 1) * (K + 1), (weights.shape, F, K, H)
+    sung = Sung(features, heard, h, c, gates, p, weights)
     share(gates.size)
     _forward(tuple(sung), V, T, allowed, u, notes, drawn, dtype.type(temperature))
     after = {f"voice{v + 1}.{part}": of[v, -1:].copy() for v in range(V) for part, of in (("h", h), ("c", c))}
@@ -117,7 +119,7 @@ def voices_forward(params, features, V: int, state, draws, allowed=None, tempera
 
 @serial
 def _back(v, dp, sung, da, dweights, dfeatures):
-    """Voice v back through all steps, and the what it alone brings; da (V, T, 4H)."""
+    """Voice v back through all steps: filled are its rows of da (V, T, 4H), dweights (V, n), dfeatures (V, T, F)."""
     features, heard, h, c, gates, p, weights = sung
     F, (_, T, K), H = features.shape[1], heard.shape, h.shape[2]
     Wx, Wh, _, W, _ = of_voice(weights[v], F, K, H)
@@ -153,7 +155,7 @@ def _backward(dp, sung, da, dweights, dfeatures):
         _back(v, dp, sung, da, dweights, dfeatures)
 
 
-def back_into(dweights, dp, sung):
+def voices_backward_into(dp, sung, dweights):
     """`voices_backward` whose gradients fill dweights (V, n), laid out as the weights are -> dfeatures (T, 1, F)."""
     (V, T, _, H), dtype = sung.gates.shape, sung.p.dtype
     da, dfeatures = np.empty((V, T, 4 * H), dtype), np.empty((V, *sung.features.shape), dtype)
@@ -166,7 +168,7 @@ def voices_backward(dp, cache):
     if not isinstance(cache, Sung):
         return voices.voices_backward.reference(dp, cache)
     dweights, grads = np.empty_like(cache.weights), {}
-    dfeatures = back_into(dweights, dp, cache)
+    dfeatures = voices_backward_into(dp, cache, dweights)
     F, K, H = cache.features.shape[1], cache.heard.shape[2], cache.h.shape[2]
     for v, row in enumerate(dweights):
         dWx, dWh, db, *head = of_voice(row, F, K, H)
