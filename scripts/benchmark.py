@@ -1,6 +1,6 @@
 """minigen's training and playing beside PyTorch's, in one run: who is how many times as fast, and where time goes.
 
-    python scripts/benchmark.py --out samples/benchmark.md     all of it (about 5 minutes; needs torch)
+    python scripts/benchmark.py --out samples/benchmark.md     all of it (5 to 15 minutes; needs torch)
     python scripts/benchmark.py --check                        the same, and exit code 1 where a bound is missed
     python scripts/benchmark.py --playing                      only how fast it plays, and learns while playing
     python scripts/benchmark.py --parts                        only where a step of the fast kernels spends its time
