@@ -184,4 +184,4 @@ def two_backward(one, other):
         db[...] = 0
     share(sum(gates.size for *_, gates, _, _, _, _, _ in rooms))
     _two_backward(*rooms, min(ROWS, len(rooms[0][0])))
-    return [room[-3] for room in rooms]
+    return [dx for *_, dx, _, _ in rooms]
