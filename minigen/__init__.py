@@ -7,9 +7,11 @@ The legend, everywhere in the code:
     p         one voice's distribution over K keys and the pause, outcome K
     P         the chance that a key sounds, over all voices;   Q  the chance that nothing does
     h, c      an LSTM's output and cell, T+1 rows, row 0 the initial state;   gates i f o g, blocks of H
-    dX        the gradient of the loss by X;   u  uniforms in [0, 1)
+    dX        the gradient of the loss with respect to X;   u  uniforms in [0, 1)
+    given     what comes into a rung from outside: uniforms, notes, keys, masks; its legend is in minigen/draws.py
 
-Arrays are time-major (T, B, ...), weights are (in, out) so that `x @ W`. float32 trains, float64 checks.
+Arrays are time-major (T, B, ...), those of voices (V, T, B, ...); weights are (in, out) so that `x @ W`. float32
+trains, float64 checks.
 
     import minigen
     model = minigen.load("samples/chorales.npz")
@@ -22,11 +24,11 @@ __version__ = "0.1.0"
 
 # name -> module; imported when first used, so that `import minigen` costs little more than `import numpy`
 _PUBLIC = {
-    "load": "checkpoint",
-    "generate": "sample",
-    "play": "sample",
-    "read_midi": "midi",
-    "write_midi": "midi",
+    "load": "run.checkpoint",
+    "generate": "run.sample",
+    "play": "run.sample",
+    "read_midi": "music.midi",
+    "write_midi": "music.midi",
     "LADDER": "ladder",
     "MinigenError": "errors",
 }

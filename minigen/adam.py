@@ -1,4 +1,7 @@
-"""Adam (Kingma and Ba 2015) on the flat vector, with every gradient component clipped to [-1, 1] first."""
+"""Adam (Kingma and Ba 2015) on the flat vector, with every gradient component clipped to [-1, 1] first.
+
+Translations of this file: kernels/cpu/adam.py, kernels/cuda/pointwise.py and adam.cu.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +32,7 @@ def clip(g):
 
 @replaceable
 def all_finite(grad, loss):
-    """Whether the loss and its gradient are numbers -> () bool, where they live: nothing is copied to the host."""
+    """Whether the loss and its gradient are finite -> () bool, where they live: nothing is copied to the host."""
     xp = array_module(grad)
     return xp.isfinite(grad).all() & xp.isfinite(loss)
 

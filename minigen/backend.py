@@ -1,8 +1,8 @@
-"""Where arrays live (NumPy or CuPy), and which functions have a faster twin (kernels).
+"""Where arrays live (NumPy or CuPy), and which functions have a kernel, a faster translation.
 
-Every layer is written once, over the array module of its arguments: that code is the reference. A kernel is a
-function of the same name and signature, found by name behind the layer's function: no model is touched when one is
-added.
+Every layer is written once, over the array module of its arguments: that code is the specification, and it is what
+runs unless `kernels.use_kernels` has installed kernels. A kernel is a function of the same name and signature, found by
+name behind the layer's function, and only while the code that it translates is as it was tested (kernels/originals.py).
 """
 
 import functools
@@ -13,9 +13,10 @@ import numpy as np
 
 from minigen.errors import MinigenError
 
-# by where the arrays live: name of a layer's function -> its kernel; empty: everything runs on the reference code
-_fast: dict[str, dict] = {"numpy": {}, "cupy": {}}
-_REFUSED = {"numpy": "FDG", "cupy": "FDGd"}  # what only the reference code can take: complex; float64 on a GPU
+# by where the arrays live: name of a layer's function -> (its kernel, whether its originals stand)
+_kernels: dict[str, dict] = {"numpy": {}, "cupy": {}}
+_whole = None  # function(name, model, params, state) -> a copy of the whole step or loss, or None
+_REFUSED = {"numpy": "FDG", "cupy": "FDGd"}  # what only the array code can take: complex; float64 on a GPU
 
 
 def array_module(x):
@@ -48,12 +49,15 @@ def _kernel(name: str, args):
     """The kernel for arguments that are all of one array module and of types that it can take, or None."""
     arrays = _arrays(args)
     where = array_module(arrays[0]).__name__
+    if name not in _kernels[where]:
+        return None
+    kernel, originals_stand = _kernels[where][name]
     taken = all(array_module(x).__name__ == where and x.dtype.char not in _REFUSED[where] for x in arrays)
-    return _fast[where].get(name) if taken else None
+    return kernel if taken and originals_stand() else None
 
 
 def replaceable(function):
-    """A layer's function that runs its kernel where `install` has put one; `.reference` is the code itself."""
+    """A layer's function that runs its kernel where `install` has put one; `.reference` is the array code itself."""
 
     @functools.wraps(function)
     def call(*args, **kwargs):
@@ -63,15 +67,17 @@ def replaceable(function):
     return call
 
 
-def install(kernels: dict, where: str = "numpy") -> None:
-    """Put these kernels (name -> function) behind the layers' functions, for arrays of numpy or of cupy and for the
-    whole process; {}: the reference."""
-    _fast[where] = dict(kernels)
+def install(kernels: dict, where: str = "numpy", whole_copy=None) -> None:
+    """Put kernels, name -> (function, whether its originals stand), behind the layers' functions, for arrays of numpy
+    or of cupy and for the whole process; {}: the array code. `whole_copy` is what `whole` asks."""
+    global _whole
+    _kernels[where], _whole = dict(kernels), whole_copy
 
 
-def kernel(name: str):
-    """The kernel of that name for a CPU, or None where none is installed: for what is no layer."""
-    return _fast["numpy"].get(name)
+def whole(name: str, model, params, state):
+    """The copy of the whole step ("Player") or of the whole loss ("loss"), where it was asked for by name
+    (`--kernels whole`) and is a copy of this very model, in one stream on a CPU; else None."""
+    return _whole and _whole(name, model, params, state)
 
 
 def use_device(choice: str):

@@ -9,22 +9,23 @@ FORMS = ("stop-gradient", "pause", "plain")
 
 @dataclass(frozen=True)
 class Config:
-    """One rung. Lags count from the step being predicted; a bar has `steps_a_bar` steps of the grid."""
+    """One rung; the defaults are those of `simple`, the first. Lags count from the step being predicted; a bar has
+    `steps_a_bar` steps of the grid."""
 
-    keys: int = 12  # what the voices play: 12 pitch classes, or 88 keys
+    keys: int = 88  # what is played: 88 keys, or 12 pitch classes
     lags: tuple[int, ...] = (4, 8, 16, 32, 48, 64, 96, 128)
-    time_bits: int = 6  # bit k of step t is (t >> k) & 1
-    hidden: int = 100  # every LSTM but the voices', the decoder's and the capsules'
-    voices: int = 5  # 0: independent keys
-    voice_hidden: int = 40  # 0: linear voices
+    time_bits: int = 0  # bit k of step t is (t >> k) & 1
+    hidden: int = 300  # every LSTM but the voices', the decoder's and the capsules'
+    voices: int = 0  # 0: independent keys
+    voice_hidden: int = 0  # 0: linear voices
     capsule: int = 24  # units of a capsule, where there are any
-    delays: tuple[int, ...] = ()  # of the capsules that hear themselves late
-    linked: bool = False  # such capsules hear each other
+    delays: tuple[int, ...] = ()  # of the capsules that read their own earlier state
+    linked: bool = False  # such capsules read each other's state too
     interleaved: bool = False  # feedback's rounds share one state
-    loss: str = "stop-gradient"  # or "pause", or "plain"
-    pause_bias: float = 0.0  # of every voice's pause, at first: log(K (1-p) / p) lets it play p notes a step
+    loss: str = "plain"  # or "stop-gradient", or "pause"
+    pause_bias: float = 0.0  # of every voice's pause, at first: log(K (1-p) / p) lets it play p notes per step
     decoder_hidden: int = 100
-    key_shift: bool = True  # train on -6..+5 semitones
+    key_shift: bool = False  # train on -6..+5 semitones
     steps_a_bar: int = 16
     held: bool = False  # cells say what is struck, not what is held
     fragment: int = 256  # predicted steps of a training fragment

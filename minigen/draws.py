@@ -1,8 +1,24 @@
-"""Random numbers as a pure function: uniforms(seed, purpose, step, row). There is no random state to save.
+"""Random numbers as a pure function, and the names of all that a rung is given from outside.
 
-A counter-based generator (Philox, Salmon et al. 2011) is a function from a key and a counter to random bits. The key
-is (seed, purpose), the counter starts at (row, step), so row 7 of step 1000 is the same number whoever asks for it and
-in whatever order: a resumed run, another rank, another device, the third of ten outputs.
+`uniforms(seed, purpose, step, rows, shape)`: there is no random state to save. A counter-based generator (Philox,
+Salmon et al. 2011) is a function from a key and a counter to random bits. The key is (seed, purpose), the counter
+starts at (row, step), so row 7 of step 1000 is the same number whoever asks for it and in whatever order: a resumed
+run, another rank, another device, the third of ten outputs.
+
+`loss` and `step` of a rung take a dict `given`, all of it optional. Arrays of voices are (V, T, B, ...), all others
+(T, B, ...); in `step` without T. The trace uses the same names for the same things.
+
+    voices.u        (V, T, B)       uniforms that the voices draw with
+    cells.u         (T, B, K)       uniforms for independent keys
+    decoder.u       (T, B, 88)      uniforms for the octave decoder
+    voices.notes    (V, T, B)       outcomes that the voices play instead of drawing; K is the pause
+    keys            (T, B, 88)      keys that are struck instead of drawing octaves
+    voices.allowed  (V, T, B, K+1)  bool, the outcomes that each voice may draw; the pause keeps its probability
+    inject          (T, B, 88)      keys that sound, whatever the octave decoder would draw for their classes
+    classes         (T, B, 12)      what `decoder` plays, since it makes up no music
+    truth           (T, B, K)       the true keys, in training: voices draw among them and the pause
+    forced          True            with truth: voices also draw so that no true key is left over (particle filter)
+    union.factors   (V, T, B, K)    the factors 1 - P that the stop-gradient trick takes as constants (gradient check)
 """
 
 import zlib

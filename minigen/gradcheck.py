@@ -43,7 +43,7 @@ class Row(NamedTuple):
 
 
 def relative_error(a: float, b: float) -> float:
-    """|a - b| / max(|a|, |b|); 0 where both are 0, infinite where one is not a number."""
+    """|a - b| / max(|a|, |b|); 0 where both are 0, infinite where one is NaN."""
     if not (np.isfinite(a) and np.isfinite(b)):
         return float("inf")
     return 0.0 if a == b else abs(a - b) / max(abs(a), abs(b))
@@ -121,11 +121,11 @@ def toy_batch(model, T: int, B: int, seed: int = 0, density: float = 0.03) -> di
 
 
 def frozen(model, trace: dict) -> dict:
-    """The draws that hold everything that is not differentiated: the notes played, the factors of the trick."""
-    draws = {"notes": trace["voices.notes"]} if "voices.notes" in trace else {}
+    """What holds everything that is not differentiated: the notes played, the factors of the trick."""
+    given = {"voices.notes": trace["voices.notes"]} if "voices.notes" in trace else {}
     if model.config.loss == "stop-gradient" and "union.factors" in trace:
-        draws["factors"] = trace["union.factors"]
-    return draws
+        given["union.factors"] = trace["union.factors"]
+    return given
 
 
 def check_model(model, T: int = 20, B: int = 3, seed: int = 0, bound: float = BOUND) -> list[Row]:
@@ -139,10 +139,10 @@ def check_model(model, T: int = 20, B: int = 3, seed: int = 0, bound: float = BO
     params = params.with_flat(params.flat + rng.normal(size=params.flat.shape) * 0.1)
     batch = toy_batch(model, T, B, seed)
     _, grads, trace, _ = model.loss(params, batch, model.draws(seed, "gradcheck", 0, range(B), T))
-    draws = frozen(model, trace)
+    given = frozen(model, trace)
 
     def loss(flat) -> float:
-        return model.loss(params.with_flat(flat), batch, draws, grad=False)[0]
+        return model.loss(params.with_flat(flat), batch, given, grad=False)[0]
 
     everything = rng.normal(size=params.flat.shape)
     rows = []

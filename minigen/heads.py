@@ -1,16 +1,18 @@
-"""How a rung plays from its features: every key by itself, several voices at once, or voices that hear each other.
+"""How a rung plays from its features, and P, the probability that a key sounds: three heads.
 
     P = sigmoid(features W + b)                      independent keys (diary 03/12)
     p_v = softmax(features W_v + b_v)                V voices at once, each over K keys and the pause (diary 11/12)
-    minigen/voices.py                                voices that hear those before them (26/12)
+    minigen/voices.py                                conditional voices: each reads what those before it played (26/12)
 
-Independent keys mix the notes of chords that never sound together; the voices' keys at least compete within a voice.
+Voices play their union (minigen/union.py). Independent keys mix the notes of chords that never sound together; the keys
+of one voice at least compete with each other.
 """
 
 from minigen.backend import array_module
 from minigen.linear import linear_backward, linear_forward, sigmoid, softmax_backward, softmax_forward
 from minigen.params import linear_shapes
-from minigen.voices import draw, leave_the_pause, voices_backward, voices_forward, voices_shapes
+from minigen.union import union_backward, union_forward
+from minigen.voices import steered_draw, voices_backward, voices_forward, voices_shapes
 
 
 def keys_shapes(K: int, features: int) -> dict[str, tuple]:
@@ -18,12 +20,12 @@ def keys_shapes(K: int, features: int) -> dict[str, tuple]:
     return linear_shapes("cells", features, K)
 
 
-def keys_forward(params, features, draws, temperature=1.0):
-    """features (T, B, F), draws {"cells": uniforms (T, B, K)} or nothing of the kind
+def keys_forward(params, features, given, temperature=1.0):
+    """features (T, B, F), given (minigen/draws.py): `cells.u`, or nothing is played
     -> (P (T, B, K), struck (T, B, K) of 0/1 or None, z (T, B, K) the logits), cache."""
     z, linear = linear_forward(features, *params.layer("cells"))
     P = sigmoid(z / temperature)
-    struck = (draws["cells"] < P.real).astype(P.real.dtype) if "cells" in draws else None
+    struck = (given["cells.u"] < P.real).astype(P.real.dtype) if "cells.u" in given else None
     return (P, struck, z), (P, linear)
 
 
@@ -40,29 +42,20 @@ def at_once_shapes(V: int, K: int, features: int) -> dict[str, tuple]:
     return linear_shapes("heads", features, V * (K + 1))
 
 
-def draw_at_once(z, draws):
-    """z (V, T, B, K+1) logits of voices that hear nobody -> outcomes (V, T, B): those in draws["notes"], or drawn with
-    draws["voices"] (steered by draws["allowed"], as in minigen/voices.py), or None where there is neither."""
-    xp = array_module(z)
-    if "notes" in draws:
-        return xp.moveaxis(draws["notes"], 2, 0)
-    if "voices" not in draws:
-        return None
-    u = xp.moveaxis(draws["voices"], 2, 0)
-    if "allowed" not in draws:
-        return draw(z, u)
-    allowed = xp.moveaxis(draws["allowed"], 2, 0)
-    return draw(leave_the_pause(z, allowed), u, allowed)
+def play_at_once(z, given):
+    """z (V, T, B, K+1) logits of voices that read no notes -> outcomes (V, T, B): `voices.notes`, or drawn with
+    `voices.u` among `voices.allowed`; None where neither is given (minigen/draws.py)."""
+    if "voices.notes" in given:
+        return given["voices.notes"]
+    return steered_draw(z, given["voices.u"], given.get("voices.allowed")) if "voices.u" in given else None
 
 
-def at_once_forward(params, features, V: int, draws, temperature=1.0):
-    """features (T, B, F), draws {"voices": uniforms (T, B, V)}, {"notes": outcomes (T, B, V)} or nothing of the kind
-    -> (p (V, T, B, K+1), notes (V, T, B) or None), cache. Nothing that is drawn is heard by anybody."""
-    xp = array_module(features)
+def at_once_forward(params, features, V: int, given, temperature=1.0):
+    """features (T, B, F), given (minigen/draws.py) -> (p (V, T, B, K+1), notes (V, T, B) or None), cache."""
     z, linear = linear_forward(features, *params.layer("heads"))
-    z = xp.moveaxis(z.reshape(*z.shape[:2], V, -1), 2, 0) / temperature
+    z = array_module(z).moveaxis(z.reshape(*z.shape[:2], V, -1), 2, 0) / temperature
     p, softmax = softmax_forward(z)
-    return (p, draw_at_once(z, draws)), (linear, softmax)
+    return (p, play_at_once(z, given)), (linear, softmax)
 
 
 def at_once_backward(dp, cache):
@@ -75,28 +68,38 @@ def at_once_backward(dp, cache):
     return dfeatures, {"heads": dheads}
 
 
-def head_shapes(c, hears: bool, features: int) -> dict[str, tuple]:
+def head_shapes(c, conditional: bool, features: int) -> dict[str, tuple]:
     """The weights of the head that a configuration asks for."""
     if not c.voices:
         return keys_shapes(c.keys, features)
-    if hears:
+    if conditional:
         return voices_shapes(c.voices, c.keys, features, c.voice_hidden)
     return at_once_shapes(c.voices, c.keys, features)
 
 
-def head_forward(params, features, c, hears: bool, state, draws, allowed=None, temperature=1.0):
-    """features (T, B, F) -> (P (T, B, K) or p (V, T, B, K+1), what was played, trace, state), cache."""
+def head_forward(params, features, c, conditional: bool, state, given, temperature=1.0):
+    """features (T, B, F), given (minigen/draws.py) -> (P (T, B, C), trace, state), cache; C is K, or K+1 with the pause
+    cell. What was played is in the trace: `voices.notes` (V, T, B), or `cells.struck` (T, B, K)."""
     if not c.voices:
-        (P, struck, z), cache = keys_forward(params, features, draws, temperature)
-        return (P, struck, {"cells.z": z}, {}), (keys_backward, cache)
-    if hears:
-        (p, notes, after), cache = voices_forward(params, features, c.voices, state, draws, allowed, temperature)
-        return (p, notes, {"features": features}, after), (voices_backward, cache)
-    (p, notes), cache = at_once_forward(params, features, c.voices, draws, temperature)
-    return (p, notes, {}, {}), (at_once_backward, cache)
+        (P, struck, z), cache = keys_forward(params, features, given, temperature)
+        return (P, {"cells.z": z} | _known("cells.struck", struck), {}), (keys_backward, cache, None)
+    if conditional:
+        (p, notes, new_state), cache = voices_forward(params, features, c.voices, state, given, temperature)
+        trace, backward = {"features": features}, voices_backward
+    else:
+        (p, notes), cache = at_once_forward(params, features, c.voices, given, temperature)
+        trace, new_state, backward = {}, {}, at_once_backward
+    P, union = union_forward(p, c.loss == "pause", given.get("union.factors"))
+    trace |= {"voices.p": p, "union.factors": union[1]} | _known("voices.notes", notes)
+    return (P, trace, new_state), (backward, cache, (union, c.loss == "stop-gradient"))
 
 
-def head_backward(dp, cache):
-    """dP or dp at temperature 1 -> dfeatures (T, B, F), gradients by layer."""
-    backward, cache = cache
-    return backward(dp, cache)
+def _known(name: str, array) -> dict:
+    return {} if array is None else {name: array}
+
+
+def head_backward(dP, cache):
+    """dP (T, B, C) at temperature 1 -> dfeatures (T, B, F), gradients by layer."""
+    backward, cache, voices = cache
+    # in the forward pass this was: P = union of p
+    return backward(dP if voices is None else union_backward(dP, *voices), cache)

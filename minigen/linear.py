@@ -1,4 +1,7 @@
-"""The linear layer, the softmax and the sigmoid. Complex-safe: comparisons and shifts look at the real part only."""
+"""The linear layer, the softmax and the sigmoid. Complex-safe: comparisons and shifts look at the real part only.
+
+Translations of this file: kernels/cpu/pointwise.py and kernels/cuda/pointwise.py (the softmax).
+"""
 
 from minigen.backend import array_module, replaceable
 

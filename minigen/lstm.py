@@ -5,6 +5,8 @@
 Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000, without peepholes. h and c have T+1 rows,
 row 0 the initial state, so no step is a special case. The inputs of all steps meet Wx in one product before the loop,
 and each weight's gradient is one product after it. The gates, activated in place, are the cache.
+
+Translations of this file: kernels/cpu/lstm.py, kernels/cuda/lstm.py and lstm.cu.
 """
 
 from minigen.backend import array_module, replaceable
@@ -73,9 +75,12 @@ def lstm_backward(dh, dc_last, cache, need_dx=True):
 
 
 def lstm_layer(params, name: str, x, state):
-    """The LSTM of that name, going on from its own state: x (T, B, I) -> (h (T, B, H), its state now), cache.
-
-    The cache is that of `lstm_forward`: `dx, _, _, *dweights = lstm_backward(dh, None, cache)`.
-    """
+    """The LSTM of that name, going on from its own state: x (T, B, I) -> (h (T, B, H), its new state), cache."""
     (h, c), cache = lstm_forward(x, state[f"{name}.h"], state[f"{name}.c"], *params.layer(name))
     return (h[1:], {f"{name}.h": h[-1], f"{name}.c": c[-1]}), cache
+
+
+def lstm_layer_backward(dh, cache, need_dx=True):
+    """dh (T, B, H) -> dx (T, B, I) or None, (dWx, dWh, db). Nothing flows into the state it went on from."""
+    dx, _, _, *dweights = lstm_backward(dh, None, cache, need_dx)
+    return dx, dweights

@@ -9,6 +9,8 @@ import math
 
 import numpy as np
 
+from minigen.backend import array_module
+
 
 class Params:
     """`shapes` maps names to shapes; `flat` is the vector (zeros unless given), in any array module and dtype."""
@@ -46,6 +48,13 @@ class Params:
     def with_flat(self, flat) -> "Params":
         """The same layout over another vector (a copy, another dtype, another device, a gradient)."""
         return Params(self.shapes, flat)
+
+    def gradients(self, layers: dict) -> "Params":
+        """A vector of this layout with the gradients of these layers, {name: arrays in the order declared}, else 0."""
+        grads = self.with_flat(array_module(self.flat).zeros_like(self.flat))
+        for name, arrays in layers.items():
+            grads.add(name, *arrays)
+        return grads
 
     def add(self, name: str, *arrays) -> None:
         """Add a layer's gradients, in the order declared, into this vector's views."""

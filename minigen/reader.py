@@ -1,16 +1,16 @@
 """The history reader ("HistoryUser", diary 19/12): soft attention over a few lags, and the LSTMs around it.
 
-    w[t] = softmax(LSTM_reader([x[t], bits]) W + b)              one weight a lag
+    w[t] = softmax(LSTM_reader([x[t], bits]) W + b)              one weight per lag
     reading[t] = sum_l w[t, l] x[t+1-l]                          a K-vector out of the past
     features[t] = LSTM_aggregator([reading[t], LSTM_local([x[t], bits])])
 
 The weights are made without looking at the memory: the reader can only learn *where* repeats are, from the beat and
-from what it has heard. Lags count from the step being predicted, so lag 16 is what was struck a bar before it.
+from the music so far. Lags count from the step being predicted, so lag 16 is what was struck a bar before it.
 """
 
 from minigen.backend import array_module
 from minigen.linear import linear_backward, linear_forward, softmax_backward, softmax_forward
-from minigen.lstm import lstm_backward, lstm_layer
+from minigen.lstm import lstm_layer, lstm_layer_backward
 from minigen.ops import join, lagged
 from minigen.params import linear_shapes, lstm_shapes
 
@@ -51,24 +51,25 @@ def history_forward(params, x, bits, lags, state):
     -> (features (T, B, H), w (T, B, L), state), cache."""
     T = len(bits)
     inputs = join(x[-T:], bits)
-    (h_reader, read_on), reader = lstm_layer(params, "reader", inputs, state)
+    (h_reader, reader_state), reader = lstm_layer(params, "reader", inputs, state)
     z, weights = linear_forward(h_reader, *params.layer("weights"))
     w, softmax = softmax_forward(z)
     reading, read = read_forward(w, x, lags)
-    (h_local, local_on), local = lstm_layer(params, "local", inputs, state)
-    (features, on), aggregator = lstm_layer(params, "aggregator", join(reading, h_local), state)
-    return (features, w, read_on | local_on | on), (reader, weights, softmax, read, local, aggregator)
+    (h_local, local_state), local = lstm_layer(params, "local", inputs, state)
+    (features, aggregator_state), aggregator = lstm_layer(params, "aggregator", join(reading, h_local), state)
+    new_state = reader_state | local_state | aggregator_state
+    return (features, w, new_state), (reader, weights, softmax, read, local, aggregator)
 
 
 def history_backward(dfeatures, cache):
     """dfeatures (T, B, H) -> gradients by layer: {"reader": (dWx, dWh, db), "weights": (dW, db), ...}."""
     reader, weights, softmax, read, local, aggregator = cache
     K = read[1].shape[-1]
-    djoined, _, _, *daggregator = lstm_backward(dfeatures, None, aggregator)
+    djoined, daggregator = lstm_layer_backward(dfeatures, aggregator)
     # in the forward pass this was: the aggregator reads join(reading, h_local) and nothing else
     dreading, dh_local = djoined[..., :K], djoined[..., K:]
-    _, _, _, *dlocal = lstm_backward(dh_local, None, local, need_dx=False)
+    _, dlocal = lstm_layer_backward(dh_local, local, need_dx=False)
     dz = softmax_backward(read_backward(dreading, read), softmax)
     dh_reader, *dweights = linear_backward(dz, weights)
-    _, _, _, *dreader = lstm_backward(dh_reader, None, reader, need_dx=False)
+    _, dreader = lstm_layer_backward(dh_reader, reader, need_dx=False)
     return {"reader": dreader, "weights": dweights, "local": dlocal, "aggregator": daggregator}

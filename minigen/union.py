@@ -5,7 +5,9 @@
 
 The stop-gradient trick ("the sacred crutch", 26/12): no gradient flows through the factor (1 - P). Then
 dP/dp_v = prod_{u<v} (1 - p_u) instead of prod_{u!=v} (1 - p_u): a late, well-informed voice that is sure of a key no
-longer takes the earlier ones' credit. It is not the gradient of any loss; a check holds the factors (`held`).
+longer takes the earlier ones' credit. It is not the gradient of any loss; a check passes `factors` in, as constants.
+
+Translation of this file: kernels/cuda/voices.py and voices.cu (the union), kernels/cuda/pointwise.py (the loss).
 """
 
 from minigen.backend import array_module, replaceable
@@ -15,28 +17,28 @@ CLIP = 1e-6
 
 
 def products_of_others(q):
-    """q (V, ...) -> before, after (V, ...): the products of all q before v, and of all after it. Never divides."""
+    """q (V, ...) -> prefix, suffix (V, ...): the products of all q before v, and of all after it. Never divides."""
     xp = array_module(q)
-    before, after = xp.ones_like(q), xp.ones_like(q)
+    prefix, suffix = xp.ones_like(q), xp.ones_like(q)
     for v in range(1, len(q)):
-        before[v] = before[v - 1] * q[v - 1]
-        after[-1 - v] = after[-v] * q[-v]
-    return before, after
+        prefix[v] = prefix[v - 1] * q[v - 1]
+        suffix[-1 - v] = suffix[-v] * q[-v]
+    return prefix, suffix
 
 
 @replaceable
-def union_forward(p, pause_cell: bool, held=None):
+def union_forward(p, pause_cell: bool, factors=None):
     """p (V, T, B, K+1) -> P (T, B, K), or (T, B, K+1) with the pause cell Q last; cache.
 
-    `held` (V, T, B, K): factors (1 - P) of an earlier call, used as constants.
+    `factors` (V, T, B, K): those (1 - P) of an earlier call, used as constants.
     """
     xp = array_module(p)
     V, T, B, K = *p.shape[:3], p.shape[3] - 1
     cells = xp.zeros((T, B, K + pause_cell), p.dtype)
     P = cells[..., :K]
-    factors = xp.empty((V, T, B, K), p.dtype)
+    constant, factors = factors, xp.empty((V, T, B, K), p.dtype)
     for v in range(V):
-        factors[v] = 1 - P if held is None else held[v]
+        factors[v] = 1 - P if constant is None else constant[v]
         P += factors[v] * p[v, ..., :K]
     if pause_cell:
         cells[..., K] = p[..., K].prod(axis=0)
@@ -53,19 +55,19 @@ def union_backward(dcells, cache, stop_gradient: bool):
         # in the forward pass this was: P += factors[v] * p[v], the factors taken as constants
         dp[..., :K] = dcells[..., :K] * factors
     else:
-        before, after = products_of_others(1 - p[..., :K])
-        dp[..., :K] = dcells[..., :K] * before * after
+        prefix, suffix = products_of_others(1 - p[..., :K])
+        dp[..., :K] = dcells[..., :K] * prefix * suffix
     if dcells.shape[-1] > K:
         # in the forward pass this was: Q = prod_v p_v[pause]
-        before, after = products_of_others(p[..., K])
-        dp[..., K] = dcells[..., K] * before * after
+        prefix, suffix = products_of_others(p[..., K])
+        dp[..., K] = dcells[..., K] * prefix * suffix
     return dp
 
 
 def clip(P):
     """P inside [1e-6, 1-1e-6], and where it was inside already; the comparison is on the real part."""
     xp = array_module(P)
-    inside = ~((P.real <= CLIP) | (P.real >= 1 - CLIP))  # what is not a number stays so, and is seen
+    inside = ~((P.real <= CLIP) | (P.real >= 1 - CLIP))  # NaN stays NaN, and is seen
     return xp.where(inside, P, xp.where(P.real > 0.5, 1 - CLIP, CLIP).astype(P.real.dtype)), inside
 
 
@@ -73,7 +75,7 @@ def clip(P):
 def cross_entropy_forward(P, x, mask):
     """`-mean(x log P + (1-x) log(1-P))` over counted cells, P clipped to [1e-6, 1-1e-6].
 
-    P and x (T, B, C), mask (T, B) -> loss (nats a cell), cache.
+    P and x (T, B, C), mask (T, B) -> loss (nats per cell), cache.
     """
     xp = array_module(P)
     clipped, _ = clip(P)

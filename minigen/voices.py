@@ -1,18 +1,20 @@
-"""Conditional voice sampling (diary 26/12; with an LSTM a voice, 29/12): each voice hears what those before it played.
+"""Conditional voice sampling (diary 26/12; one LSTM per voice, 29/12): each voice reads what those before it played.
 
-    p_v = softmax([features, notes] W_v + b_v)                   over K keys and the pause, outcome K
-    p_v = softmax(LSTM_v([features, notes]) W_v + b_v)           the final form
-    notes = the K-vector of 0/1 that voices 1..v-1 played at this very step
+    p_v = softmax([features, played] W_v + b_v)                   over K keys and the pause, outcome K
+    p_v = softmax(LSTM_v([features, played]) W_v + b_v)           the final form
+    played = the K-vector of 0/1 that voices 1..v-1 played at this very step
 
 No label says which voice plays which note. While training, each voice's draw is from p_v restricted to the true keys
-and the pause (`allowed`), so that the next voice hears something true; the loss sees the unrestricted p_v, and no
-gradient flows through a draw. While generating nothing is restricted. All steps of voice v run in one pass, since
-voice v-1 has drawn for every step by then.
+and the pause, so that the next voice reads something true; the loss takes the unrestricted p_v, and no gradient flows
+through a draw. While generating nothing is restricted. All steps of voice v run in one pass, since voice v-1 has drawn
+for every step by then.
+
+Translations of this file: kernels/cpu/voices.py and pointwise.py, kernels/cuda/voices.py.
 """
 
 from minigen.backend import array_module, replaceable
 from minigen.linear import linear_backward, linear_forward, softmax_backward, softmax_forward
-from minigen.lstm import lstm_backward, lstm_layer
+from minigen.lstm import lstm_layer, lstm_layer_backward
 from minigen.ops import join, one_hot
 from minigen.params import linear_shapes, lstm_shapes
 
@@ -30,23 +32,36 @@ def draw(z, u, allowed=None):
     return (cdf <= (u * cdf[..., -1])[..., None]).sum(axis=-1)
 
 
-def allow_truth(x):
-    """The true keys and the pause: x (T, B, K) of 0/1 -> (T, B, K+1) bool."""
-    xp = array_module(x)
-    return join(x > 0, xp.ones((*x.shape[:-1], 1), bool))
+def allow_truth(truth):
+    """The true keys and the pause: truth (..., K) of 0/1 -> (..., K+1) bool."""
+    xp = array_module(truth)
+    return join(truth > 0, xp.ones((*truth.shape[:-1], 1), bool))
 
 
-def leave_the_pause(z, allowed):
-    """Logits (..., K+1) whose draw, restricted to `allowed`, leaves the pause the chance that it had: what is taken
-    from the keys that are not allowed goes to the others in proportion."""
+def force_truth(truth, played, voices_left: int):
+    """`allow_truth`, less any outcome that leaves more unplayed true keys than there are voices left."""
+    xp = array_module(truth)
+    unplayed = (truth > 0) & ~(played > 0)
+    must = (unplayed.sum(axis=-1) > voices_left)[..., None]
+    return join(xp.where(must, unplayed, truth > 0), ~must)
+
+
+def keep_pause_probability(z, allowed):
+    """Logits (..., K+1) whose draw, restricted to `allowed`, leaves the pause the probability that it had: that of the
+    keys that are not allowed goes to the others in proportion."""
     xp = array_module(z)
-    keys, some = z[..., :-1], xp.where(allowed[..., :-1], z[..., :-1], -xp.inf)
-    top, top_some = keys.max(axis=-1, keepdims=True), some.max(axis=-1, keepdims=True)
-    there = xp.isfinite(top_some)
-    top_some = xp.where(there, top_some, 0)
-    total, rest = (xp.exp(a - b).sum(axis=-1, keepdims=True) for a, b in ((keys, top), (some, top_some)))
-    shift = xp.where(there, top + xp.log(total) - top_some - xp.log(xp.where(there, rest, 1)), 0)
-    return join(keys + shift, z[..., -1:])
+    keys, kept = z[..., :-1], xp.where(allowed[..., :-1], z[..., :-1], -xp.inf)
+    top, top_kept = keys.max(axis=-1, keepdims=True), kept.max(axis=-1, keepdims=True)
+    any_kept = xp.isfinite(top_kept)
+    top_kept = xp.where(any_kept, top_kept, 0)
+    total, total_kept = (xp.exp(a - b).sum(axis=-1, keepdims=True) for a, b in ((keys, top), (kept, top_kept)))
+    shift = top + xp.log(total) - top_kept - xp.log(xp.where(any_kept, total_kept, 1))
+    return join(keys + xp.where(any_kept, shift, 0), z[..., -1:])
+
+
+def steered_draw(z, u, allowed):
+    """`draw` among the outcomes `allowed`, the pause keeping its probability; allowed None: `draw`."""
+    return draw(z, u) if allowed is None else draw(keep_pause_probability(z, allowed), u, allowed)
 
 
 def voices_shapes(V: int, K: int, features: int, H: int) -> dict[str, tuple]:
@@ -58,40 +73,41 @@ def voices_shapes(V: int, K: int, features: int, H: int) -> dict[str, tuple]:
     return shapes
 
 
-@replaceable
-def voices_forward(params, features, V: int, state, draws, allowed=None, temperature=1.0):
-    """features (T, B, F), draws {"voices": uniforms (T, B, V)} or {"notes": outcomes (T, B, V)}, allowed (T, B, K+1)
-    or a function of (v, heard) that gives it -> (p (V, T, B, K+1), notes (V, T, B), state), cache.
+def _play(z, v: int, V: int, played, given):
+    """What voice v plays: z (T, B, K+1) logits, played (T, B, K) by the voices before it -> outcomes (T, B)."""
+    if "voices.notes" in given:
+        return given["voices.notes"][v]
+    u = given["voices.u"][v]
+    if "voices.allowed" in given:
+        return steered_draw(z, u, given["voices.allowed"][v])
+    if "forced" in given:
+        return draw(z, u, force_truth(given["truth"], played, V - 1 - v))
+    return draw(z, u, allow_truth(given["truth"]) if "truth" in given else None)
 
-    `notes` in `draws` are played as they are: for gradient checks, parity tests, likelihoods. `allowed` (T, B, V, K+1)
-    in `draws` steers: keys that are not allowed are not drawn, and the pause keeps its chance.
-    """
+
+@replaceable
+def voices_forward(params, features, V: int, state, given, temperature=1.0):
+    """features (T, B, F), given (minigen/draws.py): `voices.u`, and `truth` or `voices.allowed` where draws are
+    restricted; or `voices.notes` -> (p (V, T, B, K+1), notes (V, T, B), state), cache."""
     xp = array_module(features)
     T, B, F = features.shape
     K = params["head1.b"].shape[0] - 1
     p = xp.empty((V, T, B, K + 1), features.dtype)
     notes = xp.empty((V, T, B), "int64")
-    heard = xp.zeros((T, B, K), features.dtype)
-    caches, after = [], {}
+    played = xp.zeros((T, B, K), features.real.dtype)
+    caches, new_state = [], {}
     for v in range(V):
-        h, lstm = join(features, heard), None
+        h, lstm = join(features, played), None
         if f"voice{v + 1}.Wh" in params.views:
-            (h, on), lstm = lstm_layer(params, f"voice{v + 1}", h, state)
-            after |= on
+            (h, voice_state), lstm = lstm_layer(params, f"voice{v + 1}", h, state)
+            new_state |= voice_state
         z, linear = linear_forward(h, *params.layer(f"head{v + 1}"))
         z = z / temperature
         p[v], softmax = softmax_forward(z)
-        if "notes" in draws:
-            notes[v] = draws["notes"][:, :, v]
-        else:
-            some = allowed(v, heard) if callable(allowed) else allowed
-            if "allowed" in draws:
-                some = draws["allowed"][:, :, v]
-                z = leave_the_pause(z, some)
-            notes[v] = draw(z, draws["voices"][:, :, v], some)
-        heard = xp.maximum(heard.real, one_hot(notes[v], K, features.real.dtype))
+        notes[v] = _play(z, v, V, played, given)
+        played = xp.maximum(played, one_hot(notes[v], K, played.dtype))
         caches.append((lstm, linear, softmax))
-    return (p, notes, after), (F, caches)
+    return (p, notes, new_state), (F, caches)
 
 
 @replaceable
@@ -104,7 +120,7 @@ def voices_backward(dp, cache):
         dz = softmax_backward(dp[v], softmax)
         dx, *grads[f"head{v + 1}"] = linear_backward(dz, linear)
         if lstm is not None:
-            dx, _, _, *grads[f"voice{v + 1}"] = lstm_backward(dx, None, lstm)
-        # in the forward pass this was: join(features, heard); nothing flows into what was drawn
+            dx, grads[f"voice{v + 1}"] = lstm_layer_backward(dx, lstm)
+        # in the forward pass this was: join(features, played); nothing flows into what was drawn
         dfeatures += dx[..., :F]
     return dfeatures, grads

@@ -27,13 +27,12 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import numpy as np
-from peers import KEPT, LEARNING, PEERS, PLAYED, PLAYING, STEPS, WHOLE, T, alternate, minigen_step, problem
+from benchmarks.peers import KEPT, LEARNING, PEERS, PLAYED, PLAYING, STEPS, WHOLE, T, alternate, minigen_step, problem
 from threadpoolctl import threadpool_limits
 
 from minigen.backend import install, use_device
 from minigen.errors import MinigenError, Parser, finite, run
-from minigen.kernels import cores
-from minigen.kernels.numba_cpu import KERNELS
+from minigen.kernels import cores, standing
 
 TIMES = {WHOLE: 1.6, KEPT: 1.6, STEPS: 6.0}  # at B=128: at least this many times as fast
 PEAK_SHARE = 0.55
@@ -102,7 +101,7 @@ def parts(threads: int, B: int) -> list[str]:
 
 def savings(threads: int, B: int, rounds: int) -> list[str]:
     """By how much a step grows without each kernel: the median over rounds, each beside a step with all of them."""
-    step = minigen_step("fast", threads, T, B)
+    step, kernels = minigen_step("fast", threads, T, B), standing("cpu")
     groups = {
         "lstm": ("lstm", "voices"),
         "softmax and draw": ("softmax", "draw"),
@@ -113,7 +112,7 @@ def savings(threads: int, B: int, rounds: int) -> list[str]:
     for _ in range(rounds):
         for group, names in groups.items():
             times = []
-            for left in (KERNELS, {key: KERNELS[key] for key in KERNELS if not key.startswith(names)}):
+            for left in (kernels, {key: kernels[key] for key in kernels if not key.startswith(names)}):
                 install(left)
                 with threadpool_limits(
                     1 if "lstm_forward" in left else threads
@@ -123,7 +122,7 @@ def savings(threads: int, B: int, rounds: int) -> list[str]:
                     step()
                     times.append(time.perf_counter() - began)
             ratios[group].append(times[1] / times[0] - 1)
-    install(KERNELS)
+    install(kernels)
     return [f"B = {B}: " + ", ".join(f"{group} {np.median(of):+.1%}" for group, of in ratios.items())]
 
 
@@ -210,9 +209,9 @@ def main():
     if find_spec("torch") is None or not Path("/proc/self/clear_refs").exists():
         raise MinigenError("the comparison needs PyTorch, on Linux: pip install torch, or use --parts")
     if args.device == "cuda":
-        import benchmark_gpu
+        from benchmarks import gpu
 
-        lines, missed = benchmark_gpu.report(use_device("cuda")[0], args.rounds)
+        lines, missed = gpu.report(use_device("cuda")[0], args.rounds)
         return write(lines, args, missed)
     lines, missed = ["# Training and playing, beside PyTorch", "", machine(args.threads), ""], []
     played, missed_playing = playing(args.threads, args.rounds)

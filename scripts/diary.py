@@ -28,7 +28,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 from minigen.errors import MinigenError, Parser, finite, run
 from minigen.files import write_atomically, write_between
-from minigen.kernels import cores, use_kernels
+from minigen.kernels import CHOICES, cores, use_kernels
 
 CLAIMS = {
     "chords": "chords",
@@ -48,17 +48,19 @@ CLAIMS = {
 ANSWERS = ("yes", "no", "not decided")
 
 
-def one(claim: str, part: str, seed: int, minutes: float) -> tuple[dict, float]:
+def one(claim: str, part: str, seed: int, minutes: float, kernels: str) -> tuple[dict, float]:
     """One seed of one part of a claim, on one core -> what was found, the minutes of processor time it took."""
-    use_kernels("fast", 1)
+    words = use_kernels(kernels, 1)
+    if seed == 0:
+        print(f"{part}: trains and plays by {words}", flush=True)
     began = time.process_time()
-    found = import_module(f"claims.{CLAIMS[claim]}").one(claim, part, seed, minutes)
+    found = import_module(f"claims.claim_{CLAIMS[claim]}").one(claim, part, seed, minutes)
     return found, (time.process_time() - began) / 60
 
 
 def report(claim: str, found: list[dict], minutes: float, folder: Path) -> None:
     """Conclude, draw, write and print: found[seed][part] is what `one` found."""
-    module = import_module(f"claims.{CLAIMS[claim]}")
+    module = import_module(f"claims.claim_{CLAIMS[claim]}")
     lines, verdict = module.conclude(claim, found)
     folder.mkdir(parents=True, exist_ok=True)
     module.draw(claim, found, folder / f"{claim}.png")
@@ -91,18 +93,22 @@ def main():
     add("claim", choices=CLAIMS)
     add("--seeds", type=finite(1, 100, int), default=3)
     add("--minutes", type=finite(0.01, 1000), help="of one core, for every model and seed (default: the claim's own)")
+    add("--kernels", choices=CHOICES, default="auto", help="default: a kernel behind each layer")
     add("--out", type=Path, default=Path("generated"), metavar="FOLDER")
     add("--write", action="store_true", help="into samples/diary, and its sentence into README.md")
     args = parser.parse_args()
     args.out = ROOT / "samples" / "diary" if args.write else args.out
-    module = import_module(f"claims.{CLAIMS[args.claim]}")
+    module = import_module(f"claims.claim_{CLAIMS[args.claim]}")
     if args.minutes and not module.MINUTES:
         raise MinigenError(f"{args.claim} trains for a number of steps of its own: leave out --minutes")
     print(module.__doc__.strip(), flush=True)
     # spawned and not forked: the threads of compiled code do not survive a fork
     with ProcessPoolExecutor(cores(), mp_context=get_context("spawn")) as pool:
         waiting = [
-            {part: pool.submit(one, args.claim, part, seed, args.minutes or module.MINUTES) for part in module.PARTS}
+            {
+                part: pool.submit(one, args.claim, part, seed, args.minutes or module.MINUTES, args.kernels)
+                for part in module.PARTS
+            }
             for seed in range(args.seeds)
         ]
         done = [{part: task.result() for part, task in seed.items()} for seed in waiting]

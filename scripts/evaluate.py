@@ -5,11 +5,12 @@
 The songs must be those it was trained on; which of them were held out is in its header. It prints
 
     final: 32 held-out songs, 12 cells a step
-      final                0.0990 nats a cell
-      class frequency      0.2538 nats a cell
+      final                0.0990 nats per cell
+      class frequency      0.2538 nats per cell
       ...
 
-With --check the exit code is 1 where a baseline is not beaten, a piece gets stuck, or the notes a step are off by 30%.
+With --check the exit code is 1 where a baseline is not beaten, a piece gets stuck, or the notes per step are off by
+30%.
 """
 
 import sys
@@ -19,19 +20,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from minigen import checkpoint, metrics
 from minigen.backend import use_device
-from minigen.corpus import CORPORA, find_songs
-from minigen.dataset import split, trim
 from minigen.errors import MinigenError, Parser, finite, run
-from minigen.kernels import use_kernels
-from minigen.likelihood import nats_a_step
-from minigen.sample import generate
-from minigen.train import validate
+from minigen.kernels import CHOICES, use_kernels
+from minigen.music import metrics
+from minigen.music.corpus import CORPORA, find_songs
+from minigen.music.dataset import split, trim
+from minigen.run import checkpoint
+from minigen.run.likelihood import nats_per_step
+from minigen.run.sample import generate
+from minigen.run.train import validate
 
 SPLIT = ("seed", "valid", "digest", "max_tracks", "max_tempos")
 STUCK = 64  # steps without two different chords
-OFF = 0.3  # notes a step, relative to the corpus
+OFF = 0.3  # notes per step, relative to the corpus
 
 
 def main():
@@ -44,11 +46,12 @@ def main():
     add("--bars", type=finite(8, 10**4, int), default=16)
     add("--particles", type=finite(1, 10**5, int), default=64, help="of the likelihood, where it is an estimate")
     add("--device", choices=["auto", "cpu", "cuda"], default="cpu", help="where the weights are (default: cpu)")
+    add("--kernels", choices=CHOICES, default="auto", help="default: the array code")
     add("--check", action="store_true", help="exit 1 where a bound is missed")
     args = parser.parse_args()
     trained = checkpoint.load(args.checkpoint)
     model, c = trained.model, trained.model.config
-    if model.follows:
+    if model.needs_classes:
         raise MinigenError(f"{model.name} plays what it is given: evaluate a model that makes up music")
     try:
         seed, valid, digest, *limits = (trained.header["split"][name] for name in SPLIT)
@@ -63,36 +66,34 @@ def main():
 
     xp, device = use_device(args.device)
     trained = trained.on(xp)
-    kernels = use_kernels("reference" if xp is np else "auto", 1, print, xp)
-    if args.device != "cpu":
-        print(f"device {device}; kernels {kernels}")
+    print(f"device {device}; plays by: {use_kernels(args.kernels, 1, print, xp, playing=True)}")
     found = validate(model, trained.params, valid, seed)
     pieces = [generate(trained, args.bars, seed) for seed in range(args.seeds)]
     base = metrics.baselines(train, valid, c.keys, c.loss == "pause")
     print(f"{model.name}: {len(valid)} held-out songs, {c.keys + (c.loss == 'pause')} cells a step")
     for name, value in {model.name: found["cells"], **base}.items():
-        print(f"  {name:20} {value:.4f} nats a cell")
+        print(f"  {name:20} {value:.4f} nats per cell")
     if "decoder" in found:
-        print(f"  {'octave decoder':20} {found['decoder']:.4f} nats a key")
-    exact = nats_a_step(model, trained.params, valid, args.particles)
+        print(f"  {'octave decoder':20} {found['decoder']:.4f} nats per key")
+    exact = nats_per_step(model, trained.params, valid, args.particles)
     how = f"{args.particles} particles, standard error {exact['error']:.4f}" if exact["error"] else "exact"
     octaves = f", {exact['both']:.3f} with the octaves" if c.keys == 12 else ""
-    print(f"  {'whole steps':20} {exact['own']:.3f} nats a step{octaves} ({how})")
+    print(f"  {'whole steps':20} {exact['own']:.3f} nats per step{octaves} ({how})")
     if exact["left out"]:
         print(f"  {exact['left out']:.2%} of the steps have more notes than can be played: left out of the last line")
 
     stuck = [metrics.longest_stuck(piece) for piece in pieces]
-    made, real = metrics.notes_a_step(pieces), metrics.notes_a_step(train + valid)
-    spread = np.percentile([metrics.notes_a_step([piece]) for piece in pieces], [5, 95])
+    made, real = metrics.notes_per_step(pieces), metrics.notes_per_step(train + valid)
+    spread = np.percentile([metrics.notes_per_step([piece]) for piece in pieces], [5, 95])
     copied = metrics.copied_windows(pieces, train, 8, c.steps_a_bar)
     print(f"{args.seeds} pieces of {args.bars} bars, seeds 0 to {args.seeds - 1}")
     print(f"  longest run without two different chords: {max(stuck)} steps (median {np.median(stuck):g})")
-    print(f"  notes a step: {made:.3f} (5% to 95% of pieces: {spread[0]:.2f} to {spread[1]:.2f}), songs: {real:.3f}")
+    print(f"  notes per step: {made:.3f} (5% to 95% of pieces: {spread[0]:.2f} to {spread[1]:.2f}), songs: {real:.3f}")
     print(f"  8-bar windows that stand in a training song, in any transposition: {copied:.2%}")
     failed = {
         "a baseline is not beaten": found["cells"] >= min(base.values()),
         f"a piece has no two different chords in {STUCK} steps": max(stuck) >= STUCK,
-        f"notes a step are off by over {OFF:.0%}": abs(made / real - 1) > OFF,
+        f"notes per step are off by over {OFF:.0%}": abs(made / real - 1) > OFF,
     }
     for sentence in (sentence for sentence, missed in failed.items() if missed):
         print(f"missed: {sentence}")

@@ -6,9 +6,9 @@
 
 Two rungs are trained side by side, one core each, the rate falling from 0.003 to 0 in a straight line; minutes and
 milliseconds are of processor time. What is done is kept in runs/ladder-... and not done again: remove it after a change
-of the code. Nats a step are minus the log of the chance of what is struck, on held-out chorales (minigen/likelihood.py:
-exact, but a particle estimate where voices carry states), over the steps that every rung can play: at most 5 classes
-and 7 keys.
+of the code. Nats per step are minus the log of the chance of what is struck, on held-out chorales (exact, but a
+particle estimate where voices carry states: minigen/run/likelihood.py), over the steps that every rung can play: at
+most 5 classes and 7 keys.
 """
 
 import argparse
@@ -24,17 +24,17 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np
 
-from minigen import metrics
-from minigen.checkpoint import Trained
-from minigen.corpus import CORPORA, learned_and_held_out
-from minigen.dataset import Dataset
 from minigen.errors import MinigenError, Parser, finite, run
 from minigen.files import write_atomically, write_between
 from minigen.kernels import cores, use_kernels
 from minigen.ladder import LADDER
-from minigen.likelihood import CLASSES, KEYS, nats_a_step
-from minigen.sample import generate
-from minigen.train import learn
+from minigen.music import metrics
+from minigen.music.corpus import CORPORA, learned_and_held_out
+from minigen.music.dataset import Dataset
+from minigen.run.checkpoint import Trained
+from minigen.run.likelihood import CLASSES, KEYS, nats_per_step
+from minigen.run.sample import generate
+from minigen.run.train import learn
 
 BATCH, RATE, FRAGMENTS = 16, 0.003, 3200
 PIECES = 8
@@ -51,17 +51,17 @@ def job(args, name: str, seed: int, budget: str) -> dict:
     state = learn(model, data, seed, BATCH, RATE, **limit, each=lambda *_: ended.append(time.process_time()))
     use_kernels("reference", 1)
     trained = Trained(model, state.params, {}, None)
-    primers = valid if model.follows else [None] * len(valid)
+    primers = valid if model.needs_classes else [None] * len(valid)
     pieces = [generate(trained, 16, n, primer) for n, primer in zip(range(PIECES), primers, strict=False)]
     found = {
         "parameters": state.params.flat.size,
         "steps": state.step,
         "ms": 1e3 * float(np.median(np.diff(ended))),
-        "notes": metrics.notes_a_step(pieces),
+        "notes": metrics.notes_per_step(pieces),
     }
-    found |= nats_a_step(model, state.params, valid, args.particles, seed=100 * seed)
+    found |= nats_per_step(model, state.params, valid, args.particles, seed=100 * seed)
     if found["error"]:  # has the estimate settled?
-        found["quarter"] = nats_a_step(model, state.params, valid, -(-args.particles // 4), seed=100 * seed)["own"]
+        found["quarter"] = nats_per_step(model, state.params, valid, -(-args.particles // 4), seed=100 * seed)["own"]
     return found
 
 
@@ -96,8 +96,8 @@ def mean_and_range(values, digits: int) -> str:
 def table(args, folder: Path) -> list[str]:
     """The whole table, a line a rung, in the order of the diary."""
     times = ((f"{args.minutes:g} min", "time"), (f"{args.fragments:,} fragments", "fragments"))
-    head = ["date", "rung", "parameters", "ms a step"]
-    head += [f"{of}, {words}" for words, _ in times for of in ("12 classes", "88 keys", "notes a step")]
+    head = ["date", "rung", "parameters", "ms per step"]
+    head += [f"{of}, {words}" for words, _ in times for of in ("12 classes", "88 keys", "notes per step")]
     lines, left_out, settled = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)], 0.0, []
     for name in args.only or LADDER:
         model = LADDER[name]()
@@ -109,9 +109,9 @@ def table(args, folder: Path) -> list[str]:
         row = [model.date, f"`{name}`", f"{every[0]['parameters']:,}", f"{np.median([f['ms'] for f in every]):.0f}"]
         for found in seeds.values():
             own, both, notes = ([f[key] for f in found] for key in ("own", "both", "notes"))
-            plays_classes = model.config.keys == 12 and not model.follows
+            plays_classes = model.config.keys == 12 and not model.needs_classes
             row.append(mean_and_range(own, 2) if plays_classes else "")
-            row.append(mean_and_range(both, 2) + (" (octaves alone)" if model.follows else ""))
+            row.append(mean_and_range(both, 2) + (" (octaves alone)" if model.needs_classes else ""))
             row.append(mean_and_range(notes, 2))
         lines.append(f"| {' | '.join(row)} |")
         left_out = max(left_out, *(f["left out"] for f in every))
@@ -121,10 +121,10 @@ def table(args, folder: Path) -> list[str]:
     train, valid = learned_and_held_out(args.corpus)
     floor = [metrics.baseline(train, valid, metrics.COPY_LAGS, keys) * keys for keys in (12, 88)]
     words = [
-        f"Nats a step on held-out songs, means over {args.seeds} seeds ± half the distance from the smallest to the "
+        f"Nats per step on held-out songs, means over {args.seeds} seeds ± half the distance from the smallest to the "
         f"largest; batches of {BATCH}, rate {RATE:g} falling to 0, one core. A table of what was struck 1, 4 and 16 "
         f"steps ago, key by key, gives {floor[0]:.2f} (12 classes) and {floor[1]:.2f} (88 keys). The songs have "
-        f"{metrics.notes_a_step(valid):.2f} notes a step; {left_out:.2%} of their steps have more than {CLASSES} "
+        f"{metrics.notes_per_step(valid):.2f} notes per step; {left_out:.2%} of their steps have more than {CLASSES} "
         f"classes or {KEYS} keys: left out."
     ]
     if settled:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from minigen import checkpoint
 from minigen.errors import MinigenError, Parser, finite, run
-from minigen.plots import plot_step
-from minigen.trace import in_words, load_trace, outcomes_of, replay
+from minigen.run import checkpoint
+from minigen.run.plots import plot_step
+from minigen.run.trace import in_words, load_trace, outcomes_of, replay
 
 
 def main():

@@ -20,18 +20,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from minigen import checkpoint, metrics, steering
 from minigen.backend import use_device
-from minigen.dataset import trim
 from minigen.errors import MinigenError, Parser, finite, run
-from minigen.finetune import MODES, Finetune, play_learning
-from minigen.kernels import use_kernels
+from minigen.kernels import CHOICES, use_kernels
 from minigen.ladder import LADDER
-from minigen.midi import Refused, read_midi, write_midi
-from minigen.plots import plot_roll
-from minigen.sample import play
-from minigen.steering import Steering, steer
-from minigen.trace import save_trace
+from minigen.music import metrics, steering
+from minigen.music.dataset import trim
+from minigen.music.midi import Refused, read_midi, write_midi
+from minigen.music.steering import Steering, steer
+from minigen.run import checkpoint
+from minigen.run.finetune import MODES, Finetune, play_learning
+from minigen.run.plots import plot_roll
+from minigen.run.sample import play
+from minigen.run.trace import save_trace
 
 DEFAULT = Path(__file__).resolve().parents[1] / "samples" / "chorales.npz"
 
@@ -42,6 +43,7 @@ def arguments():
     add("checkpoint", nargs="?", type=Path, default=DEFAULT, help="default: samples/chorales.npz")
     add("--info", action="store_true", help="print what is in the checkpoint, and stop")
     add("--device", choices=["auto", "cpu", "cuda"], default="cpu", help="where the weights are (default: cpu)")
+    add("--kernels", choices=CHOICES, default="auto", help="default: the array code; to learn while playing, fast")
     add = parser.add_argument_group("the piece").add_argument
     add("--bars", type=finite(1, 10_000, int), default=16, help="bars of new music")
     add("--seed", type=finite(0, 2**62, int), default=0, help="another seed, another piece")
@@ -87,9 +89,9 @@ def asked_for(args, model) -> Steering | None:
     if args.key is None and args.chords is None and args.inject is None:
         return None
     c = model.config
-    if c.keys != 12 or model.follows or not c.voices:
-        able = ", ".join(name for name, rung in LADDER.items() if rung.config.keys == 12 and not rung.follows)
-        why = "the classes that it is given" if model.follows else f"{c.keys} keys"
+    if c.keys != 12 or model.needs_classes or not c.voices:
+        able = ", ".join(name for name, rung in LADDER.items() if rung.config.keys == 12 and not rung.needs_classes)
+        why = "the classes that it is given" if model.needs_classes else f"{c.keys} keys"
         raise MinigenError(f"{model.name} plays {why} and cannot be steered: use a model of {able}")
     melody = music_of(args.inject, c.steps_a_bar, "melody")
     return steer(args.bars * c.steps_a_bar, c.voices, args.key, args.chords, melody, c.steps_a_bar)
@@ -97,11 +99,11 @@ def asked_for(args, model) -> Steering | None:
 
 def perform(args, trained, seed: int, primer, asked: Steering | None):
     """Play one piece -> its new steps, their traces, and the error that ended it early or None."""
-    given = asked and steering.given(asked, trained.model.config.voices)
+    extra = asked and steering.given_steps(asked, trained.model.config.voices)
     if args.tune is None:
-        steps = play(trained, seed, primer, args.temperature, given)
+        steps = play(trained, seed, primer, args.temperature, extra)
     else:
-        steps = play_learning(trained, args.tune, seed, primer, args.temperature, given)
+        steps = play_learning(trained, args.tune, seed, primer, args.temperature, extra)
     rows, traces = [], []
     try:
         for keys, trace in islice(steps, args.bars * trained.model.config.steps_a_bar):
@@ -115,14 +117,14 @@ def perform(args, trained, seed: int, primer, asked: Steering | None):
 
 
 def remarks(rows, traces, asked: Steering | None, bar: int) -> list[str]:
-    """How far the music did as it was told, and where it got stuck."""
+    """How far the music did what was asked, and where it got stuck."""
     lines = []
     if asked:
         shares = steering.satisfied(rows, asked, bar)
         lines.append("steering: " + ", ".join(f"{words} {share:.0%}" for words, share in shares.items()))
     entropy = None
     if traces[0].get("voices.p") is not None:
-        p = np.array([trace["voices.p"][0] for trace in traces], np.float64)
+        p = np.array([trace["voices.p"][:, 0] for trace in traces], np.float64)
         entropy = -(p * np.log(p + 1e-30)).sum(axis=2).mean(axis=1)
     found = metrics.stuck(rows, entropy)
     if found:
@@ -157,20 +159,20 @@ def main():
     model, trained = trained.model, trained.on(xp)
     bar, asked = model.config.steps_a_bar, asked_for(args, model)
     primer = music_of(args.primer, bar, "primer")
-    if model.follows and primer is None:
+    if model.needs_classes and primer is None:
         raise MinigenError(f"{model.name} plays the classes of a primer: give one (--primer FILE.mid)")
-    if model.follows and args.tune:
+    if model.needs_classes and args.tune:
         raise MinigenError(f"{model.name} plays what it is given: leave out --finetune")
-    primer = None if primer is None else primer[: args.bars * bar if model.follows else bar]
-    head = np.zeros((0, 88), np.uint8) if primer is None or model.follows else (primer > 0).astype(np.uint8)
+    primer = None if primer is None else primer[: args.bars * bar if model.needs_classes else bar]
+    head = np.zeros((0, 88), np.uint8) if primer is None or model.needs_classes else (primer > 0).astype(np.uint8)
     begins = (
         f"the primer ends at step {len(head)} (after bar {len(head) / bar:g})"
         if len(head)
         else "it starts from silence"
     )
-    begins = "it plays the primer's classes" if model.follows else begins
-    use_kernels("auto", 1, print, xp)  # one stream: nothing is worth a second thread
-    next(play(trained, 0, primer), None)  # what is compiled at the first step is not part of any piece's time
+    begins = "it plays the primer's classes" if model.needs_classes else begins
+    # one stream: nothing is worth a second thread
+    print("plays by:", use_kernels(args.kernels, 1, print, xp, playing=args.tune is None))
     ended = None
     label = args.checkpoint.stem
     if label in ("best", "last"):  # of a run
@@ -185,7 +187,7 @@ def main():
         write_midi(f"{name}.mid", roll, bpm=args.bpm, steps_a_bar=bar)
         plot_roll(f"{name}.png", roll, len(head), bar, f"{label}, {model.name}, seed {seed}")
         print(f"wrote {name}.mid and {name}.png: {len(rows) / bar:g} bars in {took:.2f} s, ", end="")
-        print(f"{metrics.notes_a_step([rows]):.2f} notes a step; {begins}")
+        print(f"{metrics.notes_per_step([rows]):.2f} notes per step; {begins}")
         for line in remarks(rows, traces, asked, bar):
             print(line)
         if args.trace:

@@ -8,7 +8,7 @@
     python scripts/train.py --model pause-loss --meta 1 --batch 8   weights that know they will be finetuned
     mpiexec -n 2 python scripts/train.py                      two processes, half of every batch each
 
-It prints a line every 25 steps: training loss and held-out loss (cells + decoder, nats a cell), the rate, the speed:
+It prints a line every 25 steps: training loss and held-out loss (cells + decoder, nats per cell), the rate, the speed:
 
     step   150  training 0.1703 + 0.0186  held-out 0.1623 + 0.0173  rate 0.01  3.11 steps/s  best
 
@@ -28,18 +28,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tqdm import tqdm
 
-from minigen import checkpoint, metrics
 from minigen.adam import Moments
 from minigen.backend import use_device
-from minigen.corpus import CORPORA, find_songs
-from minigen.dataset import Dataset, split, trim
 from minigen.errors import MinigenError, Parser, Stop, finite, run
-from minigen.kernels import use_kernels
+from minigen.kernels import CHOICES, use_kernels
 from minigen.ladder import LADDER, rung
-from minigen.meta import AHEAD, Meta, check
-from minigen.ranks import Ranks, together
-from minigen.runs import Folder, run_folder, tell, tell_refused
-from minigen.train import COUNTERS, Run, judge, update, validate
+from minigen.music import metrics
+from minigen.music.corpus import CORPORA, find_songs
+from minigen.music.dataset import Dataset, split, trim
+from minigen.run import checkpoint
+from minigen.run.folder import Folder, print_refused, print_songs, run_folder
+from minigen.run.meta import AHEAD, Meta, check
+from minigen.run.ranks import Ranks, together
+from minigen.run.train import COUNTERS, Run, judge, update, validate
 
 READ = 5  # steps from one reading of the losses to the next, for which a GPU is waited for; divides EVERY
 EVERY = 25  # steps from one validation to the next
@@ -73,7 +74,7 @@ def arguments():
     add("--rate", type=finite(1e-8, 1), help="Adam's rate at the start (default: 0.01)")
     add("--seed", type=finite(0, 2**63 - 1, int), help="default: 0")
     add("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    add("--kernels", choices=["reference", "fast", "auto"], default="auto")
+    add("--kernels", choices=CHOICES[:3], default="auto", help="the array code, or a kernel behind each layer")
     add("--threads", type=finite(1, 4096, int), help="default: one a core; ranks share the cores")
     add("--valid", type=finite(0.001, 0.9), help="share of the songs held out (default: 0.1)")
     add("--max-tracks", type=finite(1, 10**4, int), help="refuse files with more tracks that have notes")
@@ -144,7 +145,7 @@ def loop(args, model, state: Run, folder: Folder, data: Dataset, valid: list, st
     form, quiet = "{percentage:3.0f}%|{bar:20}| {postfix}", True if ranks.rank else None
     bar = tqdm(total=100, bar_format=form, disable=quiet, leave=False)
     while not ended:
-        update(model, state, data, args.seed, rows, meta, ranks)
+        update(model, state, data, args.seed, rows, meta)
         spent = time.monotonic() - began
         of_steps = (state.step - first) / (args.steps - first) if args.steps else 0
         of_time = spent / 60 / (args.minutes or 1e9)  # by this rank's clock
@@ -159,7 +160,7 @@ def loop(args, model, state: Run, folder: Folder, data: Dataset, valid: list, st
         if state.step % EVERY and not ended:
             continue
         found = None if ranks.rank else validate(model, state.params, valid, args.seed, meta)
-        found, rate = ranks.same(found), state.rate
+        found, rate = ranks.broadcast(found), state.rate
         # where a run is stopped between two validations nothing is judged, so that going on is as never having stopped
         verdict = "" if state.step % EVERY else judge(state, found["loss"], PATIENCE)
         shown = found["loss"]
@@ -194,7 +195,7 @@ def main(ranks: Ranks):
         check(model, xp)
     limits = {"max_tracks": args.max_tracks, "max_tempos": args.max_tempos}
     songs, name = find_songs(args.sources, args.corpus, **limits, say=print)
-    tell_refused(songs)
+    print_refused(songs)
     kernels = use_kernels(args.kernels, args.threads or ranks.threads(), print, xp)
     c = model.config
     if (songs.steps_a_bar, songs.held) != (c.steps_a_bar, c.held):
@@ -212,19 +213,22 @@ def main(ranks: Ranks):
         raise MinigenError(f"--meta looks {AHEAD} steps ahead, and no song is longer: use longer songs")
     kept = {name: getattr(args, name) for name in KEPT}
     config = {"command": args.command, "arguments": kept, "config": c.as_json()}
-    path = ranks.same(None if ranks.rank else run_folder(args, f"{name}-{model.name}", config))
+    path = ranks.broadcast(None if ranks.rank else run_folder(args, f"{name}-{model.name}", config))
     if not ranks.rank:
-        tell(songs, train, valid, data, c, path)
+        print_songs(songs, train, valid, data, c, path)
     print(f"model {model.name}, {state.params.flat.size:,} parameters; device {device}; kernels {kernels}")
-    baselines = {} if model.follows else metrics.baselines(data.rolls, valid_rolls, c.keys, c.loss == "pause")
+    baselines = {} if model.needs_classes else metrics.baselines(data.rolls, valid_rolls, c.keys, c.loss == "pause")
     if baselines:
-        print("held-out nats a cell to beat: " + ", ".join(f"{name} {value:.4f}" for name, value in baselines.items()))
+        print(
+            "held-out nats per cell to beat: " + ", ".join(f"{name} {value:.4f}" for name, value in baselines.items())
+        )
     about = {
         "data": f"{name}: {len(train)} songs to train on, {len(valid)} held out",
         "split": held_out,
         "licence": "that of the music it was trained on" if args.sources else LICENCES[name],
         "command": args.command,
     }
+    state.ledger.ranks = ranks
     with Stop() as stop:
         folder = Folder(path, model, state, about, baselines, valid_rolls[0], ranks)
         ended, code = loop(args, model, state, folder, data, valid_rolls, stop, ranks, rows)

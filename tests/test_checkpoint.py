@@ -6,10 +6,10 @@ import zipfile
 import numpy as np
 import pytest
 
-from minigen import checkpoint
 from minigen.adam import Moments
 from minigen.errors import MinigenError
 from minigen.ladder import LADDER
+from minigen.run import checkpoint
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minigen.corpus import learned_and_held_out
 from minigen.gradcheck import BOUND, relative_error, slope
 from minigen.kernels import use_kernels
+from minigen.music.corpus import learned_and_held_out
 from minigen.params import Params, initialise
 
 ROOT = Path(__file__).resolve().parents[1]

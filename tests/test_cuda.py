@@ -16,19 +16,19 @@ import numpy as np
 import pytest
 
 import minigen
-from minigen import checkpoint
 from minigen.adam import Moments
 from minigen.backend import on_device, to_host, use_device
-from minigen.checkpoint import Trained
-from minigen.dataset import Dataset
 from minigen.errors import MinigenError
-from minigen.finetune import Finetune, play_learning
 from minigen.gradcheck import toy_batch
 from minigen.kernels import use_kernels
 from minigen.ladder import LADDER
-from minigen.likelihood import nats_a_step
-from minigen.sample import play
-from minigen.train import Run, update, validate
+from minigen.music.dataset import Dataset
+from minigen.run import checkpoint
+from minigen.run.checkpoint import Trained
+from minigen.run.finetune import Finetune, play_learning
+from minigen.run.likelihood import nats_a_step
+from minigen.run.sample import play
+from minigen.run.train import Run, update, validate
 
 try:
     cupy, MISSING = use_device("cuda")[0], None

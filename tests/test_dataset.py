@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minigen.dataset import Dataset, split, trim, whole_songs
 from minigen.draws import uniforms
 from minigen.errors import MinigenError
-from minigen.songset import SongSet
+from minigen.music.dataset import Dataset, split, trim, whole_songs
+from minigen.music.songset import SongSet
 
 
 def song(T: int, seed: int = 0) -> np.ndarray:

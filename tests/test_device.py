@@ -16,21 +16,22 @@ import pytest
 import shim
 
 import minigen
-from minigen import checkpoint, steering
 from minigen.adam import Moments
 from minigen.backend import on_device, to_host, use_device
-from minigen.checkpoint import Trained
-from minigen.dataset import Dataset
 from minigen.errors import MinigenError
-from minigen.finetune import MODES, Finetune, play_learning
 from minigen.gradcheck import toy_batch
 from minigen.kernels import use_kernels
 from minigen.ladder import LADDER, Latency
-from minigen.likelihood import nats_a_step
-from minigen.meta import Meta
-from minigen.sample import generate, play
-from minigen.trace import fingerprint
-from minigen.train import Run, update, validate
+from minigen.music import steering
+from minigen.music.dataset import Dataset
+from minigen.run import checkpoint
+from minigen.run.checkpoint import Trained
+from minigen.run.finetune import MODES, Finetune, play_learning
+from minigen.run.likelihood import nats_a_step
+from minigen.run.meta import Meta
+from minigen.run.sample import generate, play
+from minigen.run.trace import fingerprint
+from minigen.run.train import Run, update, validate
 
 ROOT, STANDIN = Path(__file__).resolve().parents[1], Path(__file__).resolve().parent / "standin"
 CONFIGS = {name: rung.config for name, rung in LADDER.items()}

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from minigen.adam import Moments, adam
-from minigen.checkpoint import Trained
 from minigen.errors import MinigenError
-from minigen.finetune import Finetune, Played, play_learning
 from minigen.kernels import use_kernels
 from minigen.ladder import LADDER
-from minigen.sample import play, steps_of
+from minigen.run.checkpoint import Trained
+from minigen.run.finetune import Finetune, Played, play_learning
+from minigen.run.sample import play, steps_of
 
 RUNGS = [name for name in LADDER if not LADDER[name].follows]
 PRIMER = (np.random.default_rng(0).random((16, 88)) < 0.04).astype(np.uint8)

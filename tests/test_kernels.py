@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from minigen import adam, backend, decoder, kernels, linear, lstm, voices
-from minigen.checkpoint import Trained
-from minigen.finetune import Finetune, play_learning
 from minigen.gradcheck import toy_batch
 from minigen.kernels import learn, stream, use_kernels
-from minigen.kernels.numba_cpu import KERNELS, leave_out_the_old, use_threads
+from minigen.kernels.cpu import KERNELS, leave_out_the_old, use_threads
 from minigen.ladder import LADDER
 from minigen.params import Params
+from minigen.run.checkpoint import Trained
+from minigen.run.finetune import Finetune, play_learning
 
 CORES = min(2, numba.config.NUMBA_NUM_THREADS)
 BOUND = {np.float64: 1e-12, np.float32: 1e-5}
@@ -76,7 +76,7 @@ def test_every_kernel_has_a_reference():
 def test_lstm(dtype, threads, T, B, H, monkeypatch):
     rng, I = np.random.default_rng(T + B + H), 6
     use_threads(threads)
-    monkeypatch.setattr("minigen.kernels.threads.SMALL", 0)  # as if the work were large
+    monkeypatch.setattr("minigen.kernels.cpu.threads.SMALL", 0)  # as if the work were large
     assert len(kernels.lstm._slices(T, B, H)) - 1 == (1 if B == 1 else min(B, threads))
     shapes = [(T, B, I), (B, H), (B, H), (I, 4 * H), (H, 4 * H), (4 * H,)]
     arrays = [rng.normal(size=shape) * 0.5 for shape in shapes]
@@ -155,7 +155,7 @@ def test_voices(dtype, threads, T, V, F, monkeypatch):
     """On one song, a wave of chunks of 32 steps: drawn, restricted or not, and given; at another temperature."""
     rng, K, H = np.random.default_rng(T), 12, 6
     use_threads(threads)
-    monkeypatch.setattr("minigen.kernels.threads.SMALL", 0)
+    monkeypatch.setattr("minigen.kernels.cpu.threads.SMALL", 0)
     params = Params(voices.voices_shapes(V, K, F, H), rng.normal(size=voices_size(V, K, F, H)).astype(dtype))
     features, dp = (rng.normal(size=shape).astype(dtype) for shape in ((T, 1, F), (V, T, 1, K + 1)))
     state = {f"voice{v + 1}.{part}": rng.normal(size=(1, H)).astype(dtype) for v in range(V) for part in "hc"}
@@ -277,8 +277,8 @@ def test_learning(name, dtype, threads, T, monkeypatch):
     one = replace(LADDER["final"].config, voices=1, loss="plain", hidden=7, voice_hidden=5, decoder_hidden=9)
     model, rng = STREAMED.get(name) or LADDER["final"](one), np.random.default_rng(0)
     use_threads(threads)
-    monkeypatch.setattr("minigen.kernels.threads.SMALL", 0)
-    monkeypatch.setattr("minigen.kernels.lstm.ROWS", 32)  # a chunk is shorter than the song
+    monkeypatch.setattr("minigen.kernels.cpu.threads.SMALL", 0)
+    monkeypatch.setattr("minigen.kernels.cpu.lstm.ROWS", 32)  # a chunk is shorter than the song
     params = model.init(3, dtype)
     roll = (rng.random((model.config.past + T, 1, 88)) < 0.03).astype(np.uint8)
     batch = {"roll": roll, "start": np.array([77]), "mask": np.ones((T, 1), bool)}
@@ -376,7 +376,7 @@ def test_the_same_threads_give_the_same_bits(fast, monkeypatch):
     """And any other number of threads gives the same to 1e-6 of the largest gradient."""
     model, T, B = LADDER["final"](), 30, 5
     params, batch = model.init(1), toy_batch(model, T, B)
-    monkeypatch.setattr("minigen.kernels.threads.SMALL", 0)
+    monkeypatch.setattr("minigen.kernels.cpu.threads.SMALL", 0)
     notes = {"notes": np.random.default_rng(9).integers(0, 13, (T, B, 5))}
     found = {}
     for threads in (1, CORES, CORES):

@@ -9,7 +9,10 @@ from scipy.stats import chisquare
 from minigen.draws import uniforms
 from minigen.gradcheck import toy_batch
 from minigen.ladder import LADDER
-from minigen.likelihood import (
+from minigen.linear import softmax_forward
+from minigen.ops import one_hot
+from minigen.params import Params
+from minigen.run.likelihood import (
     force_truth,
     independent_keys,
     linear_voices,
@@ -21,9 +24,6 @@ from minigen.likelihood import (
     playable,
     voices_at_once,
 )
-from minigen.linear import softmax_forward
-from minigen.ops import one_hot
-from minigen.params import Params
 from minigen.voices import allow_truth, voices_forward, voices_shapes
 
 V, K, F = 3, 4, 5

@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from minigen import meta
 from minigen.adam import Moments
-from minigen.dataset import Dataset
 from minigen.errors import MinigenError
 from minigen.gradcheck import relative_error, slope, toy_batch
 from minigen.ladder import LADDER
-from minigen.meta import Meta, meta_draws, meta_loss, past_and_ahead, through
-from minigen.train import Run, update, validate
+from minigen.music.dataset import Dataset
+from minigen.run import meta
+from minigen.run.meta import Meta, meta_draws, meta_loss, past_and_ahead, through
+from minigen.run.train import Run, update, validate
 
 
 def test_a_toy_where_exact_and_first_order_differ_in_sign():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minigen.metrics import (
+from minigen.music.metrics import (
     baseline,
     baselines,
     copied_windows,

@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 from test_train import run_of, songs_of
 
-from minigen import checkpoint
-from minigen.dataset import Dataset
 from minigen.errors import MinigenError, run
 from minigen.ladder import LADDER
-from minigen.ranks import Ranks, together
-from minigen.runs import Folder
-from minigen.train import update
+from minigen.music.dataset import Dataset
+from minigen.run import checkpoint
+from minigen.run.folder import Folder
+from minigen.run.ranks import Ranks, together
+from minigen.run.train import update
 
 ROOT = Path(__file__).resolve().parents[1]
 MPIEXEC = shutil.which("mpiexec", path=Path(sys.executable).parent) or shutil.which("mpiexec")

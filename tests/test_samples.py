@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import minigen
-from minigen import metrics
+from minigen.music import metrics
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 shipped = pytest.mark.parametrize("name, corpus", [("chorales", "--corpus bach"), ("songs", "--corpus songs")])

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 import minigen
-from minigen import checkpoint
 from minigen.adam import Moments
 from minigen.ladder import LADDER
-from minigen.songset import SongSet
+from minigen.music.songset import SongSet
+from minigen.run import checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 SONGS = ROOT / "samples" / "songs"

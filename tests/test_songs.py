@@ -7,7 +7,7 @@ import mido
 import numpy as np
 import pytest
 
-from minigen.midi import read_midi
+from minigen.music.midi import read_midi
 
 FOLDER = Path(__file__).parents[1] / "samples" / "songs"
 SONGS = sorted(FOLDER.glob("*.mid"))

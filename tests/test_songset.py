@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minigen import corpus, songset
-from minigen.corpus import bach_chorales
 from minigen.errors import MinigenError
-from minigen.midi import write_midi
-from minigen.songset import SongSet, cache_folder, read_songs
+from minigen.music import corpus, songset
+from minigen.music.corpus import bach_chorales
+from minigen.music.midi import write_midi
+from minigen.music.songset import SongSet, cache_folder, read_songs
 
 
 @pytest.fixture(autouse=True)

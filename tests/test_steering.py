@@ -6,12 +6,12 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from minigen.checkpoint import Trained
 from minigen.errors import MinigenError
 from minigen.ladder import LADDER
+from minigen.music.steering import CHORDS, SCALES, classes_of, given, satisfied, steer
 from minigen.ops import pitch_classes
-from minigen.sample import play
-from minigen.steering import CHORDS, SCALES, classes_of, given, satisfied, steer
+from minigen.run.checkpoint import Trained
+from minigen.run.sample import play
 from minigen.voices import draw, leave_the_pause
 
 NAMES = ["A", "Bb", "B", "C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab"]

@@ -6,13 +6,13 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from minigen.checkpoint import Trained
 from minigen.errors import MinigenError
-from minigen.finetune import Finetune, play_learning
 from minigen.ladder import LADDER
-from minigen.sample import play
-from minigen.steering import given, steer
-from minigen.trace import in_words, key_name, load_trace, replay, save_trace
+from minigen.music.steering import given, steer
+from minigen.run.checkpoint import Trained
+from minigen.run.finetune import Finetune, play_learning
+from minigen.run.sample import play
+from minigen.run.trace import in_words, key_name, load_trace, replay, save_trace
 
 PRIMER = (np.random.default_rng(0).random((16, 88)) < 0.04).astype(np.uint8)
 

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
-from minigen import checkpoint, metrics
 from minigen.adam import Moments
-from minigen.dataset import Dataset
 from minigen.errors import MinigenError
 from minigen.kernels import use_kernels
 from minigen.ladder import LADDER
-from minigen.train import COUNTERS, Run, judge, update, validate
+from minigen.music import metrics
+from minigen.music.dataset import Dataset
+from minigen.run import checkpoint
+from minigen.run.train import COUNTERS, Run, judge, update, validate
 
 rungs = pytest.mark.parametrize("name", LADDER)
 

@@ -1,33 +1,59 @@
 """Fast translations of the layers' functions; the array code is the specification, and a test holds each to it.
 
-For a CPU, in Numba:
+For a CPU, in Numba (cpu/):
     lstm.py         the LSTM over a whole sequence
     pointwise.py    softmax, draws, the octave loss
     adam.py         Adam in one pass
-    voices.py       voices that hear each other, on one song
-    stream.py       one step of playing, all parts in one call
-    learn.py        the loss on one song and its gradients, for learning while playing
+    voices.py       conditional voices, on one song
     rows.py         what one row takes: a step of an LSTM, softmax, a draw
     activations.py  tanh, sigmoid and how kernels are compiled
     threads.py      how many threads a kernel gets
-    numba_cpu.py    their table by name
 
-For CUDA, in float32; Numba is not needed:
-    lstm.cu, lstm_step.cu    lstm_cuda.py       the LSTM over a whole sequence
-    voices.cu                voices_cuda.py     voices that hear each other, their draws and their union
-    pointwise.cu, adam.cu    pointwise_cuda.py  softmax, the two losses, Adam
-    launch.py                                   how a kernel is compiled and launched
-    cuda.py                                     their table by name
+For CUDA, in float32; Numba is not needed (cuda/):
+    lstm.py         the LSTM over a whole sequence: lstm.cu, lstm_step.cu
+    voices.py       conditional voices, their draws and their union: voices.cu
+    pointwise.py    softmax, the two losses, Adam: pointwise.cu, adam.cu
+    launch.py       how a kernel is compiled and launched
+
+whole/ is a copy of the whole step and of the whole loss of two rungs: it runs only when asked for, `--kernels whole`.
+originals.py keeps a kernel out where the code that it translates was edited.
 """
 
 import ctypes
 import os
+from importlib import import_module
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from minigen.backend import install
 from minigen.errors import MinigenError
+
+# (file, its functions, the files below minigen/ that hold what these functions translate)
+RUNG = ("ladder/final", "ladder/conditional", "ladder/history", "ladder/rung", "decoder", "draws", "heads", "linear")
+RUNG = (*RUNG, "lstm", "ops", "params", "reader", "union", "voices")
+TABLES = {
+    "cpu": [
+        ("lstm", ("lstm_forward", "lstm_backward"), ("lstm", "linear")),
+        ("pointwise", ("softmax_forward", "softmax_backward"), ("linear",)),
+        ("pointwise", ("draw",), ("voices",)),
+        ("pointwise", ("octave_loss_forward", "octave_loss_backward"), ("decoder", "linear", "ops")),
+        ("voices", ("voices_forward", "voices_backward"), ("voices", "linear", "lstm", "ops", "params")),
+        ("adam", ("adam",), ("adam",)),
+    ],
+    "cuda": [
+        ("lstm", ("lstm_forward", "lstm_backward"), ("lstm", "linear")),
+        ("voices", ("voices_forward", "voices_backward"), ("voices", "linear", "lstm", "ops", "params")),
+        ("voices", ("draw",), ("voices",)),
+        ("voices", ("union_forward", "union_backward"), ("union",)),
+        ("pointwise", ("softmax_forward", "softmax_backward"), ("linear",)),
+        ("pointwise", ("cross_entropy_forward", "cross_entropy_backward"), ("union", "ops")),
+        ("pointwise", ("octave_loss_forward", "octave_loss_backward"), ("decoder", "linear", "ops")),
+        ("pointwise", ("all_finite", "adam"), ("adam",)),
+    ],
+    "whole": [("step", ("Player",), RUNG), ("loss", ("loss",), RUNG)],
+}
+CHOICES = ("auto", "reference", "fast", "whole")
 
 
 def keep_memory() -> bool:
@@ -49,40 +75,64 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
-def use_kernels(choice: str, threads: int | None = None, say=lambda words: None, xp=np) -> str:
-    """Choose `reference`, `fast` or `auto`, and how many threads, for the whole process; returns the words to show.
+def standing(table: str, say=lambda words: None) -> dict:
+    """The kernels of a table whose originals are as they were tested: name -> (function, whether they still are)."""
+    from minigen.kernels.originals import Originals
 
-    `xp` is the array module that will be used: for CuPy the fast kernels are those for CUDA, which need no Numba. Those
-    for a CPU split the batch over the threads and give each its own products, so BLAS gets one, and freed memory is
-    kept; the reference leaves the threads to BLAS. `say` is told before they are loaded, since the first time they are
-    compiled.
-    Raises MinigenError where `fast` is asked for and Numba is not there.
+    found = {}
+    for file, names, originals in TABLES[table]:
+        module = import_module(f"minigen.kernels.{table}.{file}")
+        kept = Originals(f"kernels/{table}/{file}.py", originals)
+        if edited := kept.edited():
+            say(f"{edited}: {', '.join(names)}")
+            continue
+        found |= {name: (getattr(module, name), kept.stand) for name in names}
+    return found
+
+
+def use_kernels(choice: str, threads: int | None = None, say=lambda words: None, xp=np, playing: bool = False) -> str:
+    """Choose what runs, and how many threads, for the whole process; returns the words to show.
+
+    reference    the array code alone
+    fast         a kernel behind each layer that has one: in Numba, or where `xp` is CuPy in CUDA
+    whole        the same, but `final` and `pause-loss` play, and learn while playing, by a copy of the whole model
+    auto         fast, or the array code where `playing`, on a CPU, says that nothing is learned
+
+    The kernels for a CPU split the batch over the threads and give each its own products, so BLAS gets one, and freed
+    memory is kept; the array code leaves the threads to BLAS. `say` is called before they are loaded, since the first
+    time they are compiled, and for each that stays out since the code that it translates was edited.
+    Raises MinigenError where `fast` or `whole` is asked for and cannot be had.
     """
     threads = threads or cores()
     if threads > cores():
         raise MinigenError(f"{threads} threads were asked for and there are {cores()} cores: ask for so many or fewer")
+    if choice == "whole" and xp is not np:
+        raise MinigenError("--kernels whole is for a CPU: add --device cpu, or use --kernels fast")
     install({})
     install({}, "cupy")
-    if choice == "reference":
+    if choice == "reference" or (choice == "auto" and playing and xp is np):
         threadpool_limits(threads)
-        return f"reference (threads: {threads})"
+        return f"reference, the array code (threads: {threads})"
     if xp is not np:
-        from minigen.kernels import cuda
-
-        install(cuda.KERNELS, "cupy")
+        install(standing("cuda", say), "cupy")
         threadpool_limits(threads)
         return "fast (CUDA)"
     say("loading the kernels (compiled the first time, in about half a minute)")
     try:
-        from minigen.kernels import numba_cpu
+        from minigen.kernels import cpu
     except ImportError as error:
-        if choice == "fast":
+        if choice != "auto":
             raise MinigenError(f"Numba cannot be loaded ({error}): install it, or use --kernels reference") from error
         threadpool_limits(threads)
-        return f"reference (threads: {threads}; Numba cannot be loaded: {error})"
-    threads = numba_cpu.use_threads(threads)
-    numba_cpu.warm_up()
-    install(numba_cpu.KERNELS | numba_cpu.PLAYING)
+        return f"reference, the array code (threads: {threads}; Numba cannot be loaded: {error})"
+    threads = cpu.use_threads(threads)
+    cpu.warm_up()
+    copy = None
+    if choice == "whole":
+        from minigen.kernels.whole import copy_of
+
+        copy = copy_of(standing("whole", say))
+    install(standing("cpu", say), whole_copy=copy)
     keep_memory()
     threadpool_limits(1)
-    return f"fast (Numba, threads: {threads})"
+    return f"{'whole' if choice == 'whole' else 'fast'} (Numba, threads: {threads})"

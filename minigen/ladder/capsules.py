@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from minigen.ladder.rung import Rung
 from minigen.ladder.upgraded import Upgraded
-from minigen.lstm import lstm_backward, lstm_layer
+from minigen.lstm import lstm_layer, lstm_layer_backward
 from minigen.ops import join, lagged
 from minigen.params import lstm_shapes
 
@@ -19,7 +19,7 @@ class Capsules(Rung):
     config = replace(Upgraded.config, capsule=24)
 
     def capsules(self) -> dict[str, int]:
-        """Each capsule's name and its lag; lag 1 is the step just heard."""
+        """Each capsule's name and its lag; lag 1 is the step just played."""
         return {f"lag{lag}": lag for lag in (1, *self.config.lags)}
 
     def body_shapes(self):
@@ -29,20 +29,20 @@ class Capsules(Rung):
         return shapes | lstm_shapes("aggregator", c.capsule * len(self.capsules()) + c.time_bits, c.hidden), c.hidden
 
     def body(self, params, x, bits, state):
-        after, outputs, capsules = {}, [], {}
+        new_state, outputs, capsules = {}, [], {}
         for name, lag in self.capsules().items():
-            (h, on), capsules[name] = lstm_layer(params, name, lagged(x, lag, len(bits)), state)
+            (h, capsule_state), capsules[name] = lstm_layer(params, name, lagged(x, lag, len(bits)), state)
             outputs.append(h)
-            after |= on
-        (h, on), aggregator = lstm_layer(params, "aggregator", join(*outputs, bits), state)
-        return (h, {}, after | on), (capsules, aggregator)
+            new_state |= capsule_state
+        (h, aggregator_state), aggregator = lstm_layer(params, "aggregator", join(*outputs, bits), state)
+        return (h, {}, new_state | aggregator_state), (capsules, aggregator)
 
     def body_backward(self, dh, cache):
         capsules, aggregator = cache
-        dx, _, _, *daggregator = lstm_backward(dh, None, aggregator)
+        dx, daggregator = lstm_layer_backward(dh, aggregator)
         grads = {"aggregator": daggregator}
         # in the forward pass this was: join(*outputs, bits)
         for n, (name, capsule) in enumerate(capsules.items()):
             dh_capsule = dx[..., n * self.config.capsule : (n + 1) * self.config.capsule]
-            _, _, _, *grads[name] = lstm_backward(dh_capsule, None, capsule, need_dx=False)
+            _, grads[name] = lstm_layer_backward(dh_capsule, capsule, need_dx=False)
         return grads

@@ -1,6 +1,6 @@
 """19/12 `history`: the history reader and a local LSTM, instead of lagged inputs, under seven voices at once.
 
-What changed: one reader says, from the beat and from what it has heard, which lag to listen to, and the network gets
+What changed: one reader says, from the beat and from the music so far, which lag to read, and the network gets
 that one reading. Why: nine lagged chords side by side are a large input, and most of it is not needed. How it ended:
 "it works": a day of training, passages that are read from one place in the history while the loss falls there, a clear
 gain; "yet in generation no long copying of whole fragments was observed".
@@ -20,8 +20,8 @@ class History(Rung):
         return history_shapes(c.keys, c.time_bits, c.lags, c.hidden), c.hidden
 
     def body(self, params, x, bits, state):
-        (features, w, after), history = history_forward(params, x, bits, self.config.lags, state)
-        return (features, {"reader.w": w}, after), history
+        (features, w, new_state), history = history_forward(params, x, bits, self.config.lags, state)
+        return (features, {"reader.w": w}, new_state), history
 
     def body_backward(self, dfeatures, cache):
         return history_backward(dfeatures, cache)

@@ -1,4 +1,4 @@
-"""09/12 `latency` (failed): capsules that hear themselves 3, 7, 15, ..., 127 steps late, and no lags.
+"""09/12 `latency` (failed): capsules that read their own state of 3, 7, 15, ..., 127 steps ago, and no lags.
 
 What changed from `simple`: the network sees the step and nothing else; instead of lagged inputs each capsule of 32
 reads its own state as it was D steps ago. Why: repeats should be found inside. How it ended: "it does not see
@@ -14,7 +14,7 @@ from dataclasses import replace
 from minigen.delayed import capsule_backward, capsule_forward, linked_backward, linked_forward
 from minigen.ladder.rung import Rung
 from minigen.ladder.simple import Simple
-from minigen.lstm import lstm_backward, lstm_layer
+from minigen.lstm import lstm_layer, lstm_layer_backward
 from minigen.ops import join
 from minigen.params import lstm_shapes
 
@@ -38,25 +38,25 @@ class Latency(Rung):
         return shapes, units
 
     def body(self, params, x, bits, state):
-        x, after, outputs, capsules = x[-len(bits) :], {}, [], {}
+        x, new_state, outputs, capsules = x[-len(bits) :], {}, [], {}
         if self.config.linked:
-            (h_groups, on_groups), groups = linked_forward(params, "groups", x, self.config.delays, state)
-            (h, on_top), top = lstm_layer(params, "top", h_groups, state)
-            return (h, {}, on_groups | on_top), (groups, top)
+            (h_groups, groups_state), groups = linked_forward(params, "groups", x, self.config.delays, state)
+            (h, top_state), top = lstm_layer(params, "top", h_groups, state)
+            return (h, {}, groups_state | top_state), (groups, top)
         for name in self.delays():
-            (h, on), capsules[name] = capsule_forward(params, name, x, state)
+            (h, capsule_state), capsules[name] = capsule_forward(params, name, x, state)
             outputs.append(h)
-            after |= on
-        return (join(*outputs), {}, after), capsules
+            new_state |= capsule_state
+        return (join(*outputs), {}, new_state), capsules
 
     def body_backward(self, dh, cache):
         if self.config.linked:
             groups, top = cache
-            dh_groups, _, _, *dtop = lstm_backward(dh, None, top)
-            return {"top": dtop, "groups": linked_backward(dh_groups, groups, need_dx=False)[1:]}
+            dh_groups, dtop = lstm_layer_backward(dh, top)
+            return {"top": dtop, "groups": linked_backward(dh_groups, groups, need_dx=False)[1]}
         grads = {}
         # in the forward pass this was: join(*outputs)
         for n, (name, capsule) in enumerate(cache.items()):
             dh_capsule = dh[..., n * self.config.capsule : (n + 1) * self.config.capsule]
-            _, *grads[name] = capsule_backward(dh_capsule, capsule, need_dx=False)
+            _, grads[name] = capsule_backward(dh_capsule, capsule, need_dx=False)
         return grads

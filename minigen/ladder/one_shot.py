@@ -2,7 +2,7 @@
 
 What changed: seven softmaxes over 88 keys and a pause, and the step plays their union. Why: sampling should be from
 discrete distributions, and a chord is more than one such draw. How it ended: "a simple and funny solution" that reduces
-the inadequacy, "not greatly": the voices do not hear each other.
+the inadequacy, "not greatly": the voices do not know what the others play.
 """
 
 from dataclasses import replace

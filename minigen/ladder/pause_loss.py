@@ -1,4 +1,4 @@
-"""06/01 `pause-loss`: `final` with one more cell a step in its loss, instead of the stop-gradient trick.
+"""06/01 `pause-loss`: `final` with one more cell per step in its loss, instead of the stop-gradient trick.
 
 What changed: the chance that all voices pause is held against whether the step is empty, with full gradients
 everywhere; lag 2 joins the others. Why: the loss saw 12 of 13 outcomes, and the pauses "had nothing to lean on".

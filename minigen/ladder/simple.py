@@ -7,23 +7,23 @@ right: every key is drawn by itself, so that where C-E-G and F-A-C are equally l
 
 from minigen.config import Config
 from minigen.ladder.rung import Rung
-from minigen.lstm import lstm_backward, lstm_layer
+from minigen.lstm import lstm_layer, lstm_layer_backward
 from minigen.ops import with_lags
 from minigen.params import lstm_shapes
 
 
 class Simple(Rung):
     name, date = "simple", "03/12"
-    config = Config(keys=88, voices=0, voice_hidden=0, hidden=300, time_bits=0, loss="plain", key_shift=False)
+    config = Config()  # the defaults of minigen/config.py are its numbers
 
     def body_shapes(self):
         c = self.config
         return lstm_shapes("lstm", c.keys * (1 + len(c.lags)), c.hidden), c.hidden
 
     def body(self, params, x, bits, state):
-        (h, after), lstm = lstm_layer(params, "lstm", with_lags(x, self.config.lags, len(bits)), state)
-        return (h, {}, after), lstm
+        (h, new_state), lstm = lstm_layer(params, "lstm", with_lags(x, self.config.lags, len(bits)), state)
+        return (h, {}, new_state), lstm
 
     def body_backward(self, dh, cache):
-        _, _, _, *dlstm = lstm_backward(dh, None, cache, need_dx=False)
+        _, dlstm = lstm_layer_backward(dh, cache, need_dx=False)
         return {"lstm": dlstm}

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from minigen.ladder.one_shot import OneShot
 from minigen.ladder.rung import Rung
-from minigen.lstm import lstm_backward, lstm_layer
+from minigen.lstm import lstm_layer, lstm_layer_backward
 from minigen.ops import join, with_lags
 from minigen.params import lstm_shapes
 
@@ -25,12 +25,12 @@ class Upgraded(Rung):
 
     def body(self, params, x, bits, state):
         inputs = join(with_lags(x, self.config.lags, len(bits)), bits)
-        (h_lower, on_lower), lower = lstm_layer(params, "lower", inputs, state)
-        (h, on_upper), upper = lstm_layer(params, "upper", h_lower, state)
-        return (h, {}, on_lower | on_upper), (lower, upper)
+        (h_lower, lower_state), lower = lstm_layer(params, "lower", inputs, state)
+        (h, upper_state), upper = lstm_layer(params, "upper", h_lower, state)
+        return (h, {}, lower_state | upper_state), (lower, upper)
 
     def body_backward(self, dh, cache):
         lower, upper = cache
-        dh_lower, _, _, *dupper = lstm_backward(dh, None, upper)
-        _, _, _, *dlower = lstm_backward(dh_lower, None, lower, need_dx=False)
+        dh_lower, dupper = lstm_layer_backward(dh, upper)
+        _, dlower = lstm_layer_backward(dh_lower, lower, need_dx=False)
         return {"lower": dlower, "upper": dupper}

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from minigen.dataset import Dataset
-from minigen.train import learn
+from minigen.music.dataset import Dataset
+from minigen.run.train import learn
 
 BATCH, RATE = 16, 0.003
 QUIET = 3.9  # log(12 x 4), the quiet start: with this bias of the pause five voices begin at one class a step
@@ -44,12 +44,12 @@ def in_every(outcomes) -> str:
     return "not decided" if len(outcomes) < 3 else "yes" if all(outcomes) else "no"
 
 
-def opposite(said: str) -> str:
-    return {"yes": "no", "no": "yes"}.get(said, said)
+def opposite(answer: str) -> str:
+    return {"yes": "no", "no": "yes"}.get(answer, answer)
 
 
 def judge(claim: str, parts: dict[str, str]) -> str:
     """The sentence: a claim holds where every part is "yes", does not where one is "no", and else is not decided."""
     given = set(parts.values())
     outcome = "holds" if given == {"yes"} else "does not hold here" if "no" in given else "is not decided"
-    return f"{claim} {outcome}: {'; '.join(f'{words}: {said}' for words, said in parts.items())}."
+    return f"{claim} {outcome}: {'; '.join(f'{words}: {answer}' for words, answer in parts.items())}."

@@ -1,0 +1,213 @@
+"""A gradient case for every layer: `check(**vars(CASES["lstm"]()))`, with the layer's module or an edited copy of it.
+
+The sizes are odd and all different, so that an axis that is mixed up is seen; every array is the same each time.
+"""
+
+from types import SimpleNamespace
+
+import numpy as np
+
+from minigen import decoder, delayed, heads, linear, lstm, reader, union, voices
+from minigen.params import Params, lstm_shapes
+
+T, B, K, V, F, H = 7, 3, 12, 3, 6, 5
+LAGS, BITS = (1, 2, 5), 2
+
+
+class Case(SimpleNamespace):
+    """forward, backward and inputs of one check."""
+
+
+def fresh():
+    return np.random.default_rng(1)
+
+
+def weights_of(shapes) -> dict:
+    rng = fresh()
+    return {name: rng.normal(size=shape) * 0.5 for name, shape in shapes.items()}
+
+
+def params_of(shapes, arrays) -> Params:
+    return Params(shapes, np.concatenate([array.ravel() for array in arrays]))
+
+
+def in_order(shapes, grads: dict) -> tuple:
+    """Gradients by layer as one tuple in the order of the flat vector."""
+    params = Params(shapes, dtype=np.float64)
+    for layer, arrays in grads.items():
+        params.add(layer, *arrays)
+    return tuple(params.views.values())
+
+
+def state_of(shapes) -> dict:
+    rng = fresh()
+    layers = {name[:-3]: shape[0] for name, shape in shapes.items() if name.endswith(".Wh")}
+    return {f"{name}.{part}": rng.normal(size=(B, size)) for name, size in layers.items() for part in "hc"}
+
+
+def struck(*shape):
+    return (fresh().random(shape) < 0.3).astype(np.float64)
+
+
+def linear_case(m=linear):
+    rng = fresh()
+    inputs = {"x": rng.normal(size=(T, B, F)), "W": rng.normal(size=(F, H)), "b": rng.normal(size=H)}
+    return Case(forward=m.linear_forward, backward=m.linear_backward, inputs=inputs)
+
+
+def softmax_case(m=linear):
+    return Case(forward=m.softmax_forward, backward=m.softmax_backward, inputs={"z": fresh().normal(size=(T, B, K))})
+
+
+def lstm_case(m=lstm):
+    rng = fresh()
+
+    def forward(*inputs):
+        (h, c), cache = m.lstm_forward(*inputs)
+        return (h[1:], c[-1]), cache
+
+    shapes = {"x": (T, B, F), "h0": (B, H), "c0": (B, H), "Wx": (F, 4 * H), "Wh": (H, 4 * H), "b": (4 * H,)}
+    inputs = {name: rng.normal(size=shape) * 0.5 for name, shape in shapes.items()}
+    return Case(forward=forward, backward=lambda dout, cache: m.lstm_backward(*dout, cache), inputs=inputs)
+
+
+def read_case(m=reader):
+    x = struck(max(LAGS) + T, B, K)
+    inputs = {"w": fresh().normal(size=(T, B, len(LAGS)))}
+    return Case(forward=lambda w: m.read_forward(w, x, LAGS), backward=m.read_backward, inputs=inputs)
+
+
+def history_case(m=reader):
+    shapes = m.history_shapes(K, BITS, LAGS, H)
+    x, bits = struck(max(LAGS) + T, B, K), struck(T, B, BITS)
+
+    def forward(*arrays):
+        (features, _, _), cache = m.history_forward(params_of(shapes, arrays), x, bits, LAGS, state_of(shapes))
+        return features, cache
+
+    def backward(dfeatures, cache):
+        return in_order(shapes, m.history_backward(dfeatures, cache))
+
+    return Case(forward=forward, backward=backward, inputs=weights_of(shapes))
+
+
+def over_features(shapes, run, run_back):
+    """A part that reads features: run(params, features) -> (p, ...), cache; run_back(dp, cache) -> dfeatures, grads."""
+
+    def forward(features, *arrays):
+        (p, *_), cache = run(params_of(shapes, arrays), features)
+        return p, cache
+
+    def backward(dp, cache):
+        dfeatures, grads = run_back(dp, cache)
+        return dfeatures, *in_order(shapes, grads)
+
+    features = fresh().normal(size=(T, B, F))
+    return Case(forward=forward, backward=backward, inputs={"features": features} | weights_of(shapes))
+
+
+def voices_case(m=voices, linear_voices=False):
+    shapes = m.voices_shapes(V, K, F, 0 if linear_voices else H)
+    given, state = {"voices.notes": fresh().integers(0, K + 1, (V, T, B))}, state_of(shapes)
+    return over_features(shapes, lambda *inputs: m.voices_forward(*inputs, V, state, given), m.voices_backward)
+
+
+def keys_case(m=heads):
+    return over_features(m.keys_shapes(K, F), lambda *inputs: m.keys_forward(*inputs, {}), m.keys_backward)
+
+
+def at_once_case(m=heads):
+    shapes = m.at_once_shapes(V, K, F)
+    return over_features(shapes, lambda *inputs: m.at_once_forward(*inputs, V, {}), m.at_once_backward)
+
+
+def delayed_case(m=delayed, delays=(3,)):
+    """T is no multiple of the delay; a capsule for one delay, linked groups for several."""
+    units = 2 * len(delays)
+    shapes = lstm_shapes("a", F, units)
+    state = {f"a.{part}": fresh().normal(size=(max(delays), B, units)) for part in "hc"}
+
+    def forward(x, *arrays):
+        params = params_of(shapes, arrays)
+        if len(delays) == 1:
+            (h, _), cache = m.capsule_forward(params, "a", x, state)
+        else:
+            (h, _), cache = m.linked_forward(params, "a", x, delays, state)
+        return h, cache
+
+    def backward(dh, cache):
+        dx, dweights = (m.capsule_backward if len(delays) == 1 else m.linked_backward)(dh, cache)
+        return dx, *dweights
+
+    return Case(forward=forward, backward=backward, inputs={"x": fresh().normal(size=(T, B, F))} | weights_of(shapes))
+
+
+def distributions():
+    return linear.softmax_forward(fresh().normal(size=(V, T, B, K + 1)))[0]
+
+
+def union_case(m=union, pause_cell=False, stop_gradient=False):
+    p = distributions()
+    factors = m.union_forward(p, False)[1][1] if stop_gradient else None
+    return Case(
+        forward=lambda p: m.union_forward(p, pause_cell, factors),
+        backward=lambda dcells, cache: m.union_backward(dcells, cache, stop_gradient),
+        inputs={"p": p},
+    )
+
+
+def cross_entropy_case(m=union):
+    P, x, mask = fresh().uniform(0.01, 0.99, (T, B, K)), struck(T, B, K), struck(T, B) == 0
+    return Case(
+        forward=lambda P: m.cross_entropy_forward(P, x, mask),
+        backward=lambda dloss, cache: dloss * m.cross_entropy_backward(cache),
+        inputs={"P": P},
+    )
+
+
+def decoder_case(m=decoder):
+    shapes = m.decoder_shapes(BITS, H)
+    keys, classes, bits = struck(T, B, 88), struck(T, B, 12), struck(T, B, BITS)
+
+    def forward(*arrays):
+        (z, _), cache = m.decoder_forward(params_of(shapes, arrays), keys, classes, bits, state_of(shapes))
+        return z, cache
+
+    def backward(dz, cache):
+        return in_order(shapes, m.decoder_backward(dz, cache))
+
+    return Case(forward=forward, backward=backward, inputs=weights_of(shapes))
+
+
+def octave_loss_case(m=decoder):
+    def loss_alone(out, cache):
+        return out[0], cache
+
+    keys, mask = struck(T, B, 88), struck(T, B) == 0
+    classes = m.pitch_classes(keys)
+    return Case(
+        forward=lambda z: loss_alone(*m.octave_loss_forward(z, keys, classes, mask)),
+        backward=lambda dloss, cache: dloss * m.octave_loss_backward(cache),
+        inputs={"z": fresh().normal(size=(T, B, 88))},
+    )
+
+
+CASES = {
+    "linear": linear_case,
+    "softmax": softmax_case,
+    "lstm": lstm_case,
+    "read": read_case,
+    "history reader": history_case,
+    "voices": voices_case,
+    "voices, linear": lambda m=voices: voices_case(m, linear_voices=True),
+    "independent keys": keys_case,
+    "voices at once": at_once_case,
+    "capsule": delayed_case,
+    "linked groups": lambda m=delayed: delayed_case(m, (1, 3, 9)),
+    "union": union_case,
+    "union, pause cell": lambda m=union: union_case(m, pause_cell=True),
+    "union, stop-gradient": lambda m=union: union_case(m, stop_gradient=True),
+    "cross-entropy": cross_entropy_case,
+    "octave decoder": decoder_case,
+    "octave loss": octave_loss_case,
+}

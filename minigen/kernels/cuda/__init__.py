@@ -1,0 +1,1 @@
+"""The CUDA kernels, for CuPy arrays in float32; each is compiled when first launched."""

@@ -1,0 +1,102 @@
+// Between the products: minigen/linear.py, minigen/union.py and minigen/decoder.py, their names and order.
+//
+// softmax_forward, softmax_backward              a thread per row
+// cross_entropy_forward, cross_entropy_backward  a thread per cell
+// octave_loss_forward, octave_loss_backward      a thread a key
+//
+// Registers: a few dozen. Shared memory: a number a warp, where a block sums its losses; the sums of the blocks are
+// added by CuPy. Floor of each: the traffic of its arrays.
+
+#define ALL 0xffffffffu
+#define THREADS 256 // of a block that sums
+
+// The sum of x over the block, for every thread of it.
+__device__ __forceinline__ float block_sum(float x) {
+    __shared__ float part[THREADS / 32];
+#pragma unroll
+    for (int width = 16; width; width /= 2) x += __shfl_xor_sync(ALL, x, width);
+    if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = x;
+    __syncthreads();
+    float sum = 0;
+#pragma unroll
+    for (int w = 0; w < THREADS / 32; ++w) sum += part[w];
+    return sum;
+}
+
+// z (N, C) -> p (N, C)
+extern "C" __global__ void softmax_forward(int N, int C, const float *z, float *p) {
+    const int n = blockIdx.x * blockDim.x + threadIdx.x;
+    if (n >= N) return;
+    z += (size_t)n * C, p += (size_t)n * C;
+    float top = z[0], total = 0;
+    for (int k = 1; k < C; ++k) top = fmaxf(top, z[k]);
+    for (int k = 0; k < C; ++k) total += p[k] = expf(z[k] - top);
+    for (int k = 0; k < C; ++k) p[k] /= total;
+}
+
+// dp, p (N, C) -> dz (N, C)
+extern "C" __global__ void softmax_backward(int N, int C, const float *dp, const float *p, float *dz) {
+    const int n = blockIdx.x * blockDim.x + threadIdx.x;
+    if (n >= N) return;
+    dp += (size_t)n * C, p += (size_t)n * C, dz += (size_t)n * C;
+    float along = 0;
+    for (int k = 0; k < C; ++k) along += dp[k] * p[k];
+    for (int k = 0; k < C; ++k) dz[k] = p[k] * (dp[k] - along);
+}
+
+// P inside [1e-6, 1-1e-6]; what is not a number stays so.
+__device__ __forceinline__ float clip(float P, bool *inside) {
+    *inside = !(P <= 1e-6f || P >= 0.999999f);
+    return *inside ? P : P > 0.5f ? 0.999999f : 1e-6f;
+}
+
+// P, x (N, C), mask (N,) -> nats (blocks,), to be added
+extern "C" __global__ void __launch_bounds__(THREADS)
+cross_entropy_forward(int N, int C, const float *P, const float *x, const bool *mask, float *nats) {
+    const int at = blockIdx.x * THREADS + threadIdx.x;
+    float own = 0;
+    if (at < N * C) {
+        bool inside;
+        const float clipped = clip(P[at], &inside);
+        own = -(x[at] > 0 ? logf(clipped) : logf(1 - clipped)) * mask[at / C];
+    }
+    const float sum = block_sum(own);
+    if (threadIdx.x == 0) nats[blockIdx.x] = sum;
+}
+
+// P, x (N, C), mask (N,), cells (), the number of cells that count -> dP (N, C)
+extern "C" __global__ void cross_entropy_backward(int N, int C, const float *P, const float *x, const bool *mask,
+                                                  const float *cells, float *dP) {
+    const int at = blockIdx.x * blockDim.x + threadIdx.x;
+    if (at >= N * C) return;
+    bool inside;
+    const float clipped = clip(P[at], &inside);
+    const float d = x[at] > 0 ? -1 / clipped : 1 / (1 - clipped);
+    dP[at] = d * (inside && mask[at / C]) / cells[0];
+}
+
+// z, keys (N, 88), classes (N, 12), mask (N,) -> p (N, 88), nats (blocks,), to be added
+extern "C" __global__ void __launch_bounds__(THREADS)
+octave_loss_forward(int N, const float *z, const float *keys, const float *classes, const bool *mask, float *p,
+                    float *nats) {
+    const int at = blockIdx.x * THREADS + threadIdx.x, n = at / 88, k = at % 88;
+    float own = 0;
+    if (n < N) {
+        const float a = z[at];
+        const bool allowed = classes[n * 12 + k % 12] > 0;
+        p[at] = allowed ? 0.5f * tanhf(0.5f * a) + 0.5f : 0;
+        if (allowed && mask[n]) own = fmaxf(a, 0) + log1pf(expf(-fabsf(a))) - keys[at] * a;
+    }
+    const float sum = block_sum(own);
+    if (threadIdx.x == 0) nats[blockIdx.x] = sum;
+}
+
+// p, keys (N, 88), classes (N, 12), mask (N,), cells () -> dz (N, 88)
+extern "C" __global__ void octave_loss_backward(int N, const float *p, const float *keys, const float *classes,
+                                                const bool *mask, const float *cells, float *dz) {
+    const int at = blockIdx.x * blockDim.x + threadIdx.x, n = at / 88, k = at % 88;
+    if (n >= N) return;
+    const bool allowed = classes[n * 12 + k % 12] > 0 && mask[n];
+    // in the forward pass this was: softplus(z) - keys * z
+    dz[at] = allowed ? (p[at] - keys[at]) / cells[0] : 0;
+}

@@ -1,0 +1,76 @@
+"""Between the products, and Adam, for CUDA: the functions of the same names, around pointwise.cu and adam.cu.
+
+A loss is summed by blocks and then over them, and stays on the device like everything else.
+"""
+
+from minigen.adam import BETA1, BETA2, EPSILON, Moments
+from minigen.backend import array_module
+from minigen.kernels.cuda.launch import NULL, launch, launch_over, packed
+from minigen.ops import counted
+
+FILE, THREADS = "pointwise.cu", 256  # of a block that sums
+
+
+def softmax_forward(z):
+    z = packed(z)
+    p, C = array_module(z).empty_like(z), z.shape[-1]
+    launch_over(z.size // C, FILE, "softmax_forward", z.size // C, C, z, p)
+    return p, p
+
+
+def softmax_backward(dp, cache):
+    p = packed(cache)
+    dz, C = array_module(p).empty_like(p), p.shape[-1]
+    launch_over(p.size // C, FILE, "softmax_backward", p.size // C, C, packed(dp), p, dz)
+    return dz
+
+
+def cross_entropy_forward(P, x, mask):
+    xp, (T, B, C) = array_module(P), P.shape
+    P, x, mask = packed(P), packed(x), packed(mask, "bool")
+    cells, blocks = counted(mask) * C, -(-P.size // THREADS)
+    nats = xp.empty(blocks, "float32")
+    launch(FILE, "cross_entropy_forward", (blocks,), THREADS, T * B, C, P, x, mask, nats)
+    return nats.sum() / cells, (P, x, mask, cells)
+
+
+def cross_entropy_backward(cache):
+    P, x, mask, cells = cache
+    xp, (T, B, C) = array_module(P), P.shape
+    dP = xp.empty_like(P)
+    cells = xp.asarray(cells, "float32")
+    launch_over(P.size, FILE, "cross_entropy_backward", T * B, C, P, x, mask, cells, dP)
+    return dP
+
+
+def octave_loss_forward(z, keys, classes, mask):
+    xp = array_module(z)
+    z, keys, classes, mask = packed(z), packed(keys), packed(classes), packed(mask, "bool")
+    cells, blocks = counted(mask) * keys.shape[-1], -(-z.size // THREADS)
+    p, nats = xp.empty_like(z), xp.empty(blocks, "float32")
+    launch(FILE, "octave_loss_forward", (blocks,), THREADS, mask.size, z, keys, classes, mask, p, nats)
+    return (nats.sum() / cells, p), (p, keys, classes, mask, cells)
+
+
+def octave_loss_backward(cache):
+    p, keys, classes, mask, cells = cache
+    xp = array_module(p)
+    dz, cells = xp.empty_like(p), xp.asarray(cells, "float32")
+    launch_over(p.size, FILE, "octave_loss_backward", mask.size, p, keys, classes, mask, cells, dz)
+    return dz
+
+
+def all_finite(grad, loss):
+    xp = array_module(grad)
+    finite = xp.ones((), "bool")
+    launch_over(grad.size, "adam.cu", "all_finite", grad.size, grad, xp.asarray(loss, "float32"), finite)
+    return finite
+
+
+def adam(flat, grad, moments: Moments, rate: float, finite=None):
+    n, xp = moments.step + 1, array_module(flat)
+    constants = (float(rate), 1 - BETA1**n, 1 - BETA2**n, BETA1, 1 - BETA1, BETA2, 1 - BETA2, EPSILON)
+    new, m, v = xp.empty_like(flat), xp.empty_like(flat), xp.empty_like(flat)
+    arrays = (flat, packed(grad), moments.m, moments.v, *constants, NULL if finite is None else finite, new, m, v)
+    launch_over(flat.size, "adam.cu", "adam", flat.size, *arrays)
+    return new, Moments(m, v, n)

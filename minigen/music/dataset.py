@@ -1,0 +1,89 @@
+"""Songs to batches: fragments with their real past for training, whole songs for validation, a split by song.
+
+A batch is a dict of
+    roll    (P + T, B, 88) uint8 of 0/1: P rows of past, then T predicted steps; zeros before a song's beginning
+    start   (B,) int64: the absolute time, in the song, of the first predicted step
+    mask    (T, B) bool: the predictions that count; padding does not
+The input of predicted row r is row r-1, and lag l of it is row r-l.
+"""
+
+import numpy as np
+
+from minigen.draws import uniforms
+from minigen.errors import MinigenError
+from minigen.music.songset import SongSet
+
+
+def trim(roll: np.ndarray, steps_a_bar: int = 16) -> np.ndarray:
+    """The roll without the whole silent bars at its start, so that an upbeat keeps its place in the bar."""
+    first = int((roll > 0).any(axis=1).argmax())  # 0 also where nothing is ever struck
+    return roll[first // steps_a_bar * steps_a_bar :]
+
+
+def split(songs: SongSet, seed: int, valid: float = 0.1) -> tuple[SongSet, SongSet]:
+    """(train, valid) by song, never by fragment: a share `valid` of the songs, and at least one song each.
+
+    Raises MinigenError where there is one song only.
+    """
+    n = len(songs)
+    if n < 2:
+        raise MinigenError("one song cannot be both learned and held out: add at least a second song")
+    held_out = min(max(1, round(valid * n)), n - 1)
+    order = uniforms(seed, "split", 0, range(n), (1,), np.float64)[:, 0].argsort(kind="stable")
+    return songs.take(sorted(order[held_out:])), songs.take(sorted(order[:held_out]))
+
+
+class Dataset:
+    """Fragments of `steps` predicted steps at s = 0, hop, 2 hop, ... while s + steps <= T; a shorter song gives one.
+
+    `past` is the largest lag. `key_shift` moves every fragment of a batch by -6..+5 semitones, its past included.
+    """
+
+    def __init__(self, rolls, past=128, steps=256, hop=32, key_shift=True, steps_a_bar=16):
+        self.rolls = [trim(roll, steps_a_bar) for roll in rolls]
+        self.past, self.steps, self.key_shift = past, steps, key_shift
+        self.fragments = [
+            (song, s) for song, roll in enumerate(self.rolls) for s in range(0, max(len(roll) - steps, 0) + 1, hop)
+        ]
+
+    def __len__(self) -> int:
+        return len(self.fragments)
+
+    def batch(self, seed: int, purpose: str, step: int, rows) -> dict:
+        """Rows `rows` of batch number `step`: fragments drawn uniformly, with replacement, and shifts of key.
+
+        A pure function of its arguments, row by row: two processes that make a half each make the same batch.
+        """
+        u = uniforms(seed, purpose, step, rows, (2,), np.float64)
+        drawn = [self.fragments[i] for i in (u[:, 0] * len(self)).astype(int)]
+        shifts = (u[:, 1] * 12).astype(int) - 6 if self.key_shift else np.zeros(len(u), int)
+        return _cut([(self.rolls[song], s) for song, s in drawn], self.past, self.steps, shifts)
+
+
+def whole_songs(rolls, past: int, chunk: int = 256, rows: int = 64):
+    """Yield (first, batch) so that every step of every song counts exactly once.
+
+    Songs of similar length run side by side, at most `rows` of them, `chunk` steps at a time. `first` says that states
+    start at zero; a batch that is not first goes on from the states of the one before it.
+    """
+    by_length = sorted(rolls, key=len)
+    for i in range(0, len(by_length), rows):
+        group = by_length[i : i + rows]
+        T = len(group[-1])
+        for s in range(0, T, chunk):
+            yield s == 0, _cut([(roll, s) for roll in group], past, min(chunk, T - s), [0] * len(group))
+
+
+def _cut(places, past: int, steps: int, shifts) -> dict:
+    """The batch whose column b begins to predict at places[b] = (roll, s), its keys shifts[b] higher."""
+    B = len(places)
+    out = np.zeros((past + steps, B, 88), np.uint8)
+    for b, ((roll, s), shift) in enumerate(zip(places, shifts, strict=True)):
+        begin, end = max(s - past, 0), min(s + steps, len(roll))
+        low, high = max(shift, 0), 88 + min(shift, 0)  # keys that leave the keyboard are dropped
+        at = past - s
+        if begin < end:
+            out[begin + at : end + at, b, low:high] = roll[begin:end, low - shift : high - shift] > 0
+    start = np.array([s for _, s in places], np.int64)
+    lengths = np.array([len(roll) for roll, _ in places])
+    return {"roll": out, "start": start, "mask": start + np.arange(steps)[:, None] < lengths}

@@ -1,0 +1,112 @@
+"""Steering: what may sound, by a key, by a chord a bar, or around a melody that is given. Knows no network.
+
+The voices draw among the classes that may sound, and pause as often as they would have. Where a melody strikes, its
+classes are played by the first voices, so that the later ones read and harmonise them (those of `feedback` do not read
+each other's notes), and its keys sound in their own octaves.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from minigen.errors import MinigenError
+from minigen.ops import pitch_classes
+
+ROOTS = {"A": 0, "B": 2, "C": 3, "D": 5, "E": 7, "F": 8, "G": 10}  # class 0 is A
+SCALES = {"": (0, 2, 4, 5, 7, 9, 11), "m": (0, 2, 3, 5, 7, 8, 10, 11)}  # minor with both sevenths
+CHORDS = {
+    "": (0, 4, 7),
+    "m": (0, 3, 7),
+    "7": (0, 4, 7, 10),
+    "maj7": (0, 4, 7, 11),
+    "m7": (0, 3, 7, 10),
+    "6": (0, 4, 7, 9),
+    "m6": (0, 3, 7, 9),
+    "dim": (0, 3, 6),
+    "dim7": (0, 3, 6, 9),
+    "m7b5": (0, 3, 6, 10),
+    "aug": (0, 4, 8),
+    "sus2": (0, 2, 7),
+    "sus4": (0, 5, 7),
+}
+
+
+class Steering(NamedTuple):
+    """What may sound at each new step: classes (T, 12) bool; melody (T, 88) of 0/1; chords (T, 12) bool or None."""
+
+    classes: np.ndarray
+    melody: np.ndarray
+    chords: np.ndarray | None
+
+
+def classes_of(name: str, kinds: dict, what: str) -> np.ndarray:
+    """The pitch classes of a key or chord such as "F#m" -> (12,) bool. Raises MinigenError for an unknown one."""
+    root, accidental, kind = re.fullmatch(r"([A-G]?)([#b]?)(.*)", name.strip(), re.S).groups()
+    if not root or kind not in kinds:
+        known = ", ".join("C" + kind for kind in kinds)
+        raise MinigenError(f"{name!r} is no {what}: name one as {known}, on any of C C# Db D ... B")
+    classes = np.zeros(12, bool)
+    classes[(ROOTS[root] + {"#": 1, "b": -1, "": 0}[accidental] + np.array(kinds[kind])) % 12] = True
+    return classes
+
+
+def steer(steps: int, voices: int, key=None, chords=None, melody=None, steps_a_bar: int = 16) -> Steering:
+    """key "Am", chords "C|Am|F|G7" (a chord a bar, again and again), melody (n, 88) -> for so many steps.
+
+    Raises MinigenError for a key or chord that is unknown, a melody that is empty, longer than the piece, or has more
+    classes at once than there are voices.
+    """
+    classes, played, by_bar = np.ones((steps, 12), bool), np.zeros((steps, 88), np.uint8), None
+    if key is not None:
+        classes &= classes_of(key, SCALES, "key")
+    if chords is not None:
+        each = np.stack([classes_of(chord, CHORDS, "chord") for chord in chords.split("|")])
+        by_bar = each[np.arange(steps) // steps_a_bar % len(each)]
+        classes &= by_bar
+        if not classes.any(axis=1).all():
+            raise MinigenError(f"a chord of {chords!r} has no note of the key {key}: leave one of the two out")
+    if melody is not None:
+        struck = np.flatnonzero((melody > 0).any(axis=1))
+        if not len(struck):
+            raise MinigenError("the melody has no notes: choose another file")
+        if struck[-1] >= steps:
+            bars = struck[-1] // steps_a_bar + 1
+            raise MinigenError(f"the melody is longer than the piece: ask for --bars {bars}")
+        played[: struck[-1] + 1] = melody[: struck[-1] + 1] > 0
+        sizes = pitch_classes(played).sum(axis=1)
+        if sizes.max() > voices:
+            raise MinigenError(
+                f"the melody has {sizes.max()} different notes at step {sizes.argmax()} and there are {voices} voices: "
+                "choose a thinner one"
+            )
+    return Steering(classes, played, by_bar)
+
+
+def given_steps(steering: Steering, voices: int) -> Iterator[dict]:
+    """For each step what a rung is given beside its uniforms (minigen/draws.py): {"voices.allowed": (V, 1, 13),
+    "inject": (1, 88)}."""
+    for classes, melody in zip(steering.classes, steering.melody, strict=True):
+        allowed = np.tile(np.append(classes, True), (voices, 1, 1))
+        for v, of_melody in enumerate(np.flatnonzero(pitch_classes(melody))):
+            allowed[v, 0] = np.arange(13) == of_melody
+        yield {"voices.allowed": allowed, "inject": melody[None]}
+
+
+def satisfied(roll, steering: Steering, steps_a_bar: int = 16) -> dict[str, float]:
+    """How far a piece (T, 88), its new steps, does what was asked: shares by name, of what sounds."""
+    classes, melody = steering.classes[: len(roll)], steering.melody[: len(roll)]  # a piece may have ended early
+    own, found = (roll > 0) & (melody == 0), {}
+    if not steering.classes.all() and own.any():
+        fits = pitch_classes(own.astype(np.uint8)) <= classes
+        found["sounding steps within the key or chord"] = float(fits.all(axis=1)[own.any(axis=1)].mean())
+    if steering.chords is not None:
+        bars = range(0, len(roll), steps_a_bar)
+        sounding = np.array([pitch_classes(roll[bar : bar + steps_a_bar] > 0).any(axis=0) for bar in bars])
+        asked = steering.chords[: len(roll) : steps_a_bar]
+        found["bars that sound their whole chord"] = float((sounding >= asked).all(axis=1).mean())
+    if melody.any():
+        found["notes of the melody that sound"] = float((roll > 0)[melody > 0].mean())
+        found["of its steps with other notes beside them"] = float(own[melody.any(axis=1)].any(axis=1).mean())
+    return found

@@ -1,0 +1,128 @@
+"""Checkpoints: an uncompressed .npz with a JSON header, checked array by array before anything is allocated.
+
+    header            JSON as bytes: magic, version, model, config, metrics, data, licence, command, training, arrays
+    weights/NAME      every weight under its own name: np.load(path)["weights/local.Wx"]
+    adam/m, adam/v    the optimiser's moments, flat; left out of a file that need not be trained on
+
+Sampling needs this file and nothing else.
+"""
+
+import io
+import json
+import math
+import zipfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minigen.adam import Moments
+from minigen.backend import use_device
+from minigen.errors import MinigenError
+from minigen.files import write_atomically
+from minigen.ladder import rung
+from minigen.params import Params
+
+MAGIC, VERSION = "minigen checkpoint", 1
+HEADER_LIMIT = 1 << 20
+FIELDS = {"model": str, "adam_step": int, "training": dict, "split": dict, "metrics": dict, "data": str}
+
+
+class Trained(NamedTuple):
+    """A model with its weights, as `load` returns it: all that sampling and further training need."""
+
+    model: Any
+    params: Params
+    header: dict
+    moments: Moments | None
+
+    def on(self, xp) -> "Trained":
+        """The same with its weights in the array module `xp`: training and playing happen where they are."""
+        known = self.moments and Moments(xp.asarray(self.moments.m), xp.asarray(self.moments.v), self.moments.step)
+        return self._replace(params=self.params.with_flat(xp.asarray(self.params.flat)), moments=known)
+
+
+def save(path, model, params: Params, moments: Moments | None = None, **about) -> None:
+    """Write a checkpoint; `about` are further fields of the header (metrics, data, licence, command, training)."""
+    arrays = {f"weights/{name}": view for name, view in params.views.items()}
+    if moments is not None:
+        arrays |= {"adam/m": moments.m, "adam/v": moments.v}
+        about["adam_step"] = moments.step
+    header = {
+        "magic": MAGIC,
+        "version": VERSION,
+        "model": model.name,
+        "config": model.config.as_json(),
+        **about,
+        "arrays": {name: [list(array.shape), array.dtype.str] for name, array in arrays.items()},
+    }
+    encoded = np.frombuffer(json.dumps(header, indent=1).encode(), np.uint8)
+    write_atomically(path, lambda file: np.savez(file, header=encoded, **arrays))
+
+
+def _member(archive: zipfile.ZipFile, name: str, shape=None, dtype=None) -> np.ndarray:
+    """One array, if it has this shape and dtype and its file is exactly as long as they say; ValueError if not."""
+    info = archive.getinfo(f"{name}.npy")
+    if shape is None:
+        shape, dtype = (info.file_size - 128,), np.dtype(np.uint8)
+        if not 0 < shape[0] <= HEADER_LIMIT:
+            raise ValueError("header")
+    wanted = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        wanted, {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": tuple(shape)}
+    )
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if info.compress_type != zipfile.ZIP_STORED or info.file_size != len(wanted.getvalue()) + size:
+        raise ValueError(name)
+    with archive.open(info) as file:
+        if file.read(len(wanted.getvalue())) != wanted.getvalue():
+            raise ValueError(name)
+        return np.frombuffer(file.read(), dtype).reshape(shape)
+
+
+def load(path, device: str = "cpu") -> Trained:
+    """Read a checkpoint, its weights on the `device` "cpu", "cuda" or "auto" (`backend.use_device`).
+
+    Raises MinigenError, a sentence with the remedy, for all but a whole one of this version.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MinigenError(f"there is no checkpoint {path}: train one with scripts/train.py, or name another")
+    broken = MinigenError(f"{path} is cut short or damaged: copy it again, or use the run's other checkpoint")
+    foreign = MinigenError(f"{path} is not a minigen checkpoint: name a .npz that scripts/train.py wrote")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            try:
+                header = json.loads(_member(archive, "header").tobytes())
+            except (KeyError, ValueError) as error:
+                raise foreign from error
+            if not isinstance(header, dict) or header.get("magic") != MAGIC:
+                raise foreign
+            if header.get("version") != VERSION:
+                raise MinigenError(
+                    f"{path} is a checkpoint of version {header.get('version')!r} and this minigen reads version "
+                    f"{VERSION}: use the minigen that wrote it, or train again"
+                )
+            if not all(isinstance(header.get(name, kind()), kind) for name, kind in FIELDS.items()):
+                raise foreign
+            model = rung(header.get("model", ""))
+            model = type(model)(model.config.with_fields(header.get("config")))
+            shapes = model.shapes()
+            size = sum(math.prod(shape) for shape in shapes.values())
+            expected = {f"weights/{name}": [list(shape), "<f4"] for name, shape in shapes.items()}
+            moments = {"adam/m": [[size], "<f4"], "adam/v": [[size], "<f4"]}
+            if header.get("arrays") not in (expected, expected | moments):
+                raise MinigenError(f"{path} does not hold the weights that its configuration asks for: train it again")
+            arrays = {name: _member(archive, name, *declared) for name, declared in header["arrays"].items()}
+    except (zipfile.BadZipFile, EOFError) as error:
+        with open(path, "rb") as file:
+            raise (broken if file.read(2) == b"PK" else foreign) from error
+    except (KeyError, ValueError, NotImplementedError, RuntimeError) as error:
+        raise broken from error
+    params = Params(shapes)
+    for name, view in params.views.items():
+        view[...] = arrays[f"weights/{name}"]
+    if not np.isfinite(params.flat).all():
+        raise MinigenError(f"{path} holds weights that are NaN or infinite: use an earlier checkpoint")
+    kept = Moments(arrays["adam/m"], arrays["adam/v"], header.get("adam_step", 0)) if "adam/m" in arrays else None
+    return Trained(model, params, header, kept).on(use_device(device)[0])

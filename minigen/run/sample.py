@@ -1,0 +1,118 @@
+"""Playing a trained model: every step reads the one before it, the states are carried, nothing is ever read again.
+
+The uniforms of step t of a piece are a function of the seed and t, so a piece is the same however it is cut up.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import count, islice, repeat
+
+import numpy as np
+
+from minigen.backend import array_module, on_device, to_host, whole
+from minigen.draws import uniforms
+from minigen.errors import MinigenError
+from minigen.ops import pitch_classes
+from minigen.run.checkpoint import Trained
+
+BLOCK = 256  # steps whose uniforms are made at once
+
+
+def prime(model, params, primer, seed: int) -> tuple[dict, np.ndarray, dict]:
+    """Read a primer (n, 88) of 0/1 -> the state before its last step, that step (1, 88) on the host, the trace of all.
+
+    Over the primer the voices' draws are restricted to the truth and kept as their past, and the decoder reads the
+    primer's real keys: this is the forward pass of training. No primer: one empty step, before time 0.
+    """
+    if primer is None:
+        return model.initial_state(params, 1), np.zeros((1, 88), np.uint8), {}
+    steps, past = len(primer), model.config.past
+    roll = np.zeros((past + steps, 1, 88), np.uint8)
+    roll[past:, 0] = primer > 0
+    batch = {"roll": roll, "start": np.zeros(1, np.int64), "mask": np.ones((steps, 1), bool)}
+    xp, draws = array_module(params.flat), model.draws(seed, "primer", 0, [0], steps)
+    _, _, trace, state = model.loss(params, on_device(xp, batch), on_device(xp, draws), grad=False)
+    return state, roll[-1], trace
+
+
+def steps_of(model, seed: int) -> Iterator[dict]:
+    """The uniforms of step 0, 1, 2, ... of a piece: {"voices.u": (V, 1), "decoder.u": (1, 88)}."""
+    shapes = model.draw_shapes(1)
+    ends = np.cumsum([np.prod(shape) for shape in shapes.values()])
+    for block in count():
+        parts = np.split(uniforms(seed, "generate", block, [0], (BLOCK, ends[-1]))[0], ends[:-1], axis=1)
+        for t in range(BLOCK):
+            yield {name: part[t].reshape(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+
+
+class Player:
+    """A model that plays step after step and keeps its state, which is where the weights are; all else on the host.
+
+    By the array code, and the kernels of its layers where they are installed; with `--kernels whole` by a copy of the
+    whole step.
+    """
+
+    def __init__(self, model, params, state: dict, temperature: float = 1.0):
+        self.model, self.params, self.state, self.temperature = model, params, state, temperature
+
+    def step(self, x, given: dict) -> tuple[np.ndarray, dict]:
+        """x (1, 88), the step before -> the keys struck (1, 88), the trace of this step."""
+        xp = array_module(self.params.flat)
+        arrays = xp.asarray(x), on_device(xp, given)
+        keys, trace, self.state = self.model.step(self.params, self.state, *arrays, self.temperature)
+        return to_host(keys), {name: to_host(array) for name, array in trace.items()}
+
+
+def finite(played: tuple[np.ndarray, dict]) -> tuple[np.ndarray, dict]:
+    """What `step` returned. Raises MinigenError (code 3) where a probability in its trace is NaN."""
+    if not all(np.isfinite(played[1][name]).all() for name in ("cells.P", "decoder.p") if name in played[1]):
+        raise MinigenError("the weights give probabilities that are NaN: use other weights", code=3)
+    return played
+
+
+def player(model, params, state: dict, temperature: float = 1.0) -> Player:
+    """What plays: the copy of the whole step where it was asked for and is of this model, else `Player`."""
+    copy = whole("Player", model, params, state)
+    return (copy or Player)(model, params, state, temperature)
+
+
+def play(
+    trained: Trained, seed: int = 0, primer=None, temperature: float = 1.0, extra: Iterable[dict] | None = None
+) -> Iterator[tuple[np.ndarray, dict]]:
+    """Yield the steps after the primer: (keys (88,) of 0/1, trace of that step), for ever or as long as `extra` lasts,
+    what each step is given beside its uniforms ({"voices.allowed": ..., "inject": ...}, see music/steering.py).
+
+    A rung that needs classes (`decoder`) plays the primer's instead, and ends with it.
+    """
+    model = trained.model
+    state, keys, _ = prime(model, trained.params, None if model.needs_classes else primer, seed)
+    extra = repeat({}) if extra is None else extra
+    if model.needs_classes:
+        extra = ({"classes": pitch_classes(row[None] > 0)} | more for row, more in zip(primer, extra, strict=False))
+    playing = player(model, trained.params, state, temperature)
+    for given, more in zip(steps_of(model, seed), extra, strict=False):
+        keys, trace = finite(playing.step(keys, given | more))
+        yield keys[0], trace | more
+
+
+def generate(trained: Trained, bars: int = 16, seed: int = 0, primer=None, temperature: float = 1.0) -> np.ndarray:
+    """A piece: the first bar of the primer, if one is given, then `bars` new bars -> (T, 88) of 0/1.
+
+    `decoder` plays the classes of the primer's first `bars` bars, and nothing else.
+    Raises MinigenError for bars or a seed that is no whole number, a temperature of 0, a primer that is no roll.
+    """
+    if not isinstance(trained, Trained):
+        raise MinigenError("generate takes a model that minigen.load has read: model = minigen.load(path)")
+    if not (isinstance(bars, int) and bars > 0 and isinstance(seed, int) and seed >= 0):
+        raise MinigenError(f"bars {bars!r} and seed {seed!r}: give whole numbers, bars from 1 and a seed from 0")
+    if not 0 < temperature < float("inf"):
+        raise MinigenError(f"a temperature of {temperature!r} cannot be used: give a number over 0, 1 is neutral")
+    if primer is not None and (np.ndim(primer) != 2 or np.shape(primer)[1] != 88 or not len(primer)):
+        raise MinigenError("the primer is not a roll (steps, 88): give what minigen.read_midi(path) returns")
+    bar = trained.model.config.steps_a_bar
+    if trained.model.needs_classes and primer is None:
+        raise MinigenError(f"{trained.model.name} plays the classes of a primer: give one (--primer FILE.mid)")
+    steps = bars * bar
+    primer = None if primer is None else np.asarray(primer)[: steps if trained.model.needs_classes else bar] > 0
+    music = [keys for keys, _ in islice(play(trained, seed, primer, temperature), steps)]
+    head = np.zeros((0, 88), np.uint8) if primer is None or trained.model.needs_classes else primer.astype(np.uint8)
+    return np.concatenate([head, np.stack(music)])

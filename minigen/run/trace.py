@@ -1,0 +1,133 @@
+"""The trace of a piece: every number behind every step, saved, read back, replayed, and put into words.
+
+A file is a .npz of `header` (JSON: magic, version, model, config, seed, temperature, ...), `roll` (the whole piece, its
+primer included) and an array for each name of a rung's trace, one row per new step (minigen/ladder/rung.py names them;
+the LSTMs' states are not among them: a replay makes them again).
+"""
+
+import json
+import zlib
+from dataclasses import asdict
+
+import numpy as np
+
+from minigen.backend import to_host
+from minigen.errors import MinigenError
+from minigen.files import write_atomically
+from minigen.ladder import rung
+from minigen.run.checkpoint import Trained
+from minigen.run.finetune import Finetune, play_learning
+from minigen.run.sample import play
+
+MAGIC, VERSION = "minigen trace", 2
+NAMES = ("A", "Bb", "B", "C", "C#", "D", "Eb", "E", "F", "F#", "G", "G#")
+GIVEN = ("voices.u", "cells.u", "decoder.u", "voices.allowed", "inject", "classes")  # what a step was given
+
+
+def save_trace(path, trained: Trained, roll, traces: list[dict], seed: int, temperature: float, tune=None) -> None:
+    """roll (T, 88), the whole piece; traces, one for each of its last steps."""
+    header = {"magic": MAGIC, "version": VERSION, "model": trained.model.name, "config": trained.model.config.as_json()}
+    header |= {"seed": seed, "temperature": temperature, "finetune": tune and asdict(tune)}
+    header["weights"] = fingerprint(trained, tune)
+    every = {name: np.stack([np.asarray(trace.get(name, np.nan)) for trace in traces]) for name in traces[-1]}
+    encoded = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    write_atomically(path, lambda file: np.savez_compressed(file, header=encoded, roll=roll, **every))
+
+
+def fingerprint(trained: Trained, tune) -> int:
+    """Of the weights, and of the optimiser's moments where they matter."""
+    moments = [trained.moments.m, trained.moments.v] if tune and trained.moments else []
+    return zlib.crc32(b"".join(to_host(array).tobytes() for array in (trained.params.flat, *moments)))
+
+
+def load_trace(path) -> dict:
+    """The arrays by name, and the header. Raises MinigenError where it is no trace."""
+    foreign = MinigenError(f"{path} is not a trace: name a .npz that scripts/sample.py --trace wrote")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            trace = {name: file[name] for name in file.files}
+        header = json.loads(trace["header"].tobytes())
+        known = header["magic"], header["version"], len(trace["roll"]) >= len(trace["keys"]) > 0
+        rung(header["model"]).config.with_fields(header["config"])
+    except FileNotFoundError as error:
+        raise MinigenError(f"{path} does not exist: name a .npz that scripts/sample.py --trace wrote") from error
+    except Exception as error:  # a damaged archive fails in as many ways as there are readers inside
+        raise foreign from error
+    if known == (MAGIC, 1, True):
+        raise MinigenError(f"{path} is a trace of an older minigen: play the piece again with --trace")
+    if known != (MAGIC, VERSION, True):
+        raise foreign
+    return trace | {"header": header}
+
+
+def replay(trained: Trained, trace: dict) -> np.ndarray:
+    """The new steps (T, 88) again, from the trace's own uniforms. Raises MinigenError for other weights."""
+    header, T = trace["header"], len(trace["keys"])
+    if header["weights"] != fingerprint(trained, header["finetune"]):
+        raise MinigenError(f"this trace was made with other weights of {header['model']}: name the checkpoint it is of")
+    extra = [{name: trace[name][t] for name in GIVEN if name in trace} for t in range(T)]
+    primer = trace["roll"] if trained.model.needs_classes else trace["roll"][: len(trace["roll"]) - T]
+    settings = {"seed": header["seed"], "primer": primer if len(primer) else None, "extra": extra}
+    settings |= {"temperature": header["temperature"]}
+    if header["finetune"]:
+        steps = play_learning(trained, Finetune(**header["finetune"]), **settings)
+    else:
+        steps = play(trained, **settings)
+    return np.array([keys for keys, _ in steps])
+
+
+def key_name(k: int) -> str:
+    """Key 0 is A0, key 39 is C4."""
+    return f"{NAMES[k % 12]}{(k + 9) // 12}"
+
+
+def struck(row, keys: int = 88) -> str:
+    """Who sounds in a row of 88 keys, or of 12 classes."""
+    names = [key_name(k) if keys == 88 else NAMES[k] for k in np.flatnonzero(row)]
+    return " ".join(names) or "nothing"
+
+
+def outcomes_of(config: dict) -> list[str]:
+    """What a voice can play, by name: 12 classes or 88 keys, and the pause."""
+    return [*(NAMES if config["keys"] == 12 else map(key_name, range(88))), "pause"]
+
+
+def in_words(trace: dict, n: int) -> list[str]:
+    """Everything behind new step n, line by line."""
+    T, config = len(trace["keys"]), trace["header"]["config"]
+    bar, at = config["steps_a_bar"], len(trace["roll"]) - T + n  # the row of the step in the piece
+    outcomes = outcomes_of(config)
+
+    def struck_before(lag):
+        return struck(trace["roll"][at - lag] if at >= lag else [])
+
+    lines = [f"step {n} (bar {at // bar + 1}, 16th {at % bar + 1}), time bits {_bits(at, config['time_bits'])}"]
+    lines += [f"input     {struck_before(1)}"]
+    if "reader.w" in trace:
+        for w, lag in zip(trace["reader.w"][n, 0], config["lags"], strict=True):
+            lines.append(f"reader    lag {lag:3}  {w:.3f}  {struck_before(lag)}")
+    if "voices.p" in trace:
+        for v, p in enumerate(trace["voices.p"][n, :, 0]):
+            likely = "  ".join(f"{outcomes[k]} {p[k]:.3f}" for k in np.argsort(-p, kind="stable")[:5])
+            played = outcomes[trace["voices.notes"][n, v, 0]]
+            may = trace["voices.allowed"][n, v, 0] if "voices.allowed" in trace else np.ones(len(p), bool)
+            steered = "" if may.all() else f"   may play {' '.join(outcomes[k] for k in np.flatnonzero(may))}"
+            lines.append(f"voice {v + 1}   {likely}{steered}   u {trace['voices.u'][n, v, 0]:.3f} -> {played}")
+    P = trace["cells.P"][n, 0] if "cells.P" in trace else np.zeros(0)
+    likely = [k for k in np.argsort(-P, kind="stable")[:8] if P[k] > 0.005]
+    if likely:
+        lines.append(f"together  {'  '.join(f'{outcomes[k]} {P[k]:.3f}' for k in sorted(likely))}")
+    if "decoder.p" in trace:
+        p, u = trace["decoder.p"][n, 0], trace["decoder.u"][n, 0]
+        for name in range(12):
+            octaves = [k for k in range(name, 88, 12) if p[k] > 0.005]
+            if octaves:
+                lines.append(f"octaves   {'  '.join(f'{key_name(k)} {p[k]:.3f} (u {u[k]:.3f})' for k in octaves)}")
+    lines += [f"{name:24}{trace[name][n]:.6g}" for name in trace if name.startswith("finetune.")]
+    if "inject" in trace:
+        lines.append(f"given     {struck(trace['inject'][n, 0])}")
+    return [*lines, f"struck    {struck(trace['keys'][n, 0])}"]
+
+
+def _bits(time: int, bits: int) -> str:
+    return "".join(str((time >> k) & 1) for k in range(bits)) or "none"

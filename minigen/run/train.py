@@ -1,0 +1,144 @@
+"""Training: one update, validation on whole songs, the falling rate. A run is resumed from its step number alone."""
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from minigen.adam import Moments, adam
+from minigen.backend import array_module, on_device
+from minigen.errors import MinigenError
+from minigen.music.dataset import Dataset, whole_songs
+from minigen.params import Params
+from minigen.run.ledger import Ledger
+from minigen.run.meta import Meta, meta_draws, meta_loss
+
+FALL, LOWEST = 0.3, 1e-5
+COUNTERS = ("rate", "step", "best", "best_step", "fell_at")
+
+
+@dataclass
+class Run:
+    """Everything that changes while a model is trained. Batches and draws are functions of (seed, step)."""
+
+    params: Params
+    moments: Moments
+    rate: float
+    step: int = 0
+    best: float = float("inf")  # lowest validation loss
+    best_step: int = 0
+    fell_at: int = 0  # the step at which the rate was lowered last
+    mean: dict[str, float] = field(default_factory=dict)  # running means of the training losses
+    rows: list[dict] = field(default_factory=list)  # what metrics.csv holds
+    ledger: Ledger | None = None  # losses that are not in `mean` yet
+
+    def __post_init__(self):
+        self.ledger = self.ledger or Ledger(self.params)
+
+    def counters(self) -> dict:
+        """What a checkpoint stores beside the arrays."""
+        mean = dict(self.read())
+        return {name: getattr(self, name) for name in COUNTERS} | {"mean": mean}
+
+    def read(self) -> dict[str, float]:
+        """The running means, the losses that wait in the ledger among them.
+
+        Raises MinigenError (code 3) where one was NaN or infinite; the run is then what it was before that step.
+        """
+        losses, undone = self.ledger.read()
+        for step in losses:
+            self.mean = {name: 0.9 * self.mean.get(name, value) + 0.1 * value for name, value in step.items()}
+        if undone:
+            self.step, self.moments.step = self.step - undone, self.moments.step - undone
+            raise MinigenError(
+                f"the loss or its gradient is NaN or infinite at step {self.step}: train again, or go on from an "
+                f"earlier checkpoint with --init, at a lower --rate than {self.rate:g}",
+                code=3,
+            )
+        return self.mean
+
+
+def update(model, run: Run, dataset: Dataset, seed: int, rows, meta: Meta | None = None) -> dict:
+    """One step of training on fragments `rows` of batch number run.step -> its losses in nats, where the weights are;
+    with `meta` the losses after its inner steps, and the gradient through them."""
+    batch = dataset.batch(seed, "batch", run.step, rows)
+    if meta is None:
+        given = model.draws(seed, "training", run.step, rows, len(batch["mask"]))
+        loss, grads, trace, _ = model.loss(run.params, *run.ledger.upload(batch, given))
+    else:
+        loss, grads, trace, _ = meta_loss(
+            model, run.params, batch, meta_draws(model, seed, "meta", run.step, rows), meta
+        )
+    grads, losses = run.ledger.enter(grads, parts_of(loss, trace), int(batch["mask"].sum()))
+    flat, run.moments = adam(run.params.flat, grads.flat, run.moments, run.rate, run.ledger.finite)
+    run.params = run.params.with_flat(flat)
+    run.step += 1
+    if run.ledger.xp is np:  # nothing to wait for
+        run.read()
+    return losses
+
+
+def parts_of(loss, trace: dict) -> dict:
+    """The loss and its parts, by name, where they are: {"loss": ..., "cells": ..., "decoder": ...}."""
+    return {"loss": loss} | {name[5:]: value for name, value in trace.items() if name.startswith("loss.")}
+
+
+def validate(model, params: Params, songs: list, seed: int, meta: Meta | None = None) -> dict:
+    """Losses over whole songs, every step counted once, with the same uniforms each time -> nats per cell.
+
+    With `meta`, of the beginnings of the longest of them, after the inner steps.
+    """
+    if meta is not None:
+        long = sorted(songs, key=len)[-32:]
+        _, batch = next(whole_songs(long, model.config.past, model.config.fragment))
+        draws = meta_draws(model, seed, "meta validation", 0, range(len(long)))
+        loss, _, trace, _ = meta_loss(model, params, batch, draws, meta._replace(exact=False))
+        return {name: float(value) for name, value in parts_of(loss, trace).items()}
+    xp = array_module(params.flat)
+    sums, total, state = {}, 0, None
+    for block, (first, batch) in enumerate(whole_songs(songs, model.config.past, model.config.fragment)):
+        T, B = batch["mask"].shape
+        given = on_device(xp, model.draws(seed, "validation", block, range(B), T))
+        state = None if first else state
+        loss, _, trace, state = model.loss(params, on_device(xp, batch), given, state, grad=False)
+        count = int(batch["mask"].sum())
+        for name, value in parts_of(loss, trace).items():
+            sums[name] = sums.get(name, 0.0) + float(value) * count
+        total += count
+    if not np.isfinite(sums["loss"]):
+        raise MinigenError("the loss on held-out songs is NaN or infinite: train again at a lower --rate", code=3)
+    return {name: value / total for name, value in sums.items()}
+
+
+def judge(run: Run, valid_loss: float, patience: int) -> str:
+    """What a validation means: "best" so far, "lowered" (no best in `patience` steps: the rate falls, and the
+    caller goes back to the best weights), "over" (it cannot fall any further), or "" (wait)."""
+    if valid_loss < run.best:
+        run.best, run.best_step = valid_loss, run.step
+        return "best"
+    if run.step - max(run.best_step, run.fell_at) < patience:
+        return ""
+    if run.rate <= LOWEST:
+        return "over"
+    run.rate, run.fell_at = max(run.rate * FALL, LOWEST), run.step
+    return "lowered"
+
+
+def learn(model, data: Dataset, seed: int, batch: int, rate: float, minutes=None, steps=None, each=None) -> Run:
+    """Train fresh weights for so many minutes or steps, the rate falling from `rate` to 0 in a straight line.
+
+    Minutes are of processor time, over all threads: what else the machine is doing costs no training.
+    each(run, losses) is called after every step. Raises MinigenError where there is no end.
+    """
+    if not (minutes or steps):
+        raise MinigenError("training needs an end: give minutes or steps")
+    params = model.init(seed)
+    run, began = Run(params, Moments.of(params.flat), rate), time.process_time()
+    while True:
+        done = run.step / steps if steps else (time.process_time() - began) / 60 / minutes
+        if done >= 1:
+            return run
+        run.rate = rate * (1 - done)
+        found = update(model, run, data, seed, range(batch))
+        if each:
+            each(run, found)
