@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from threadpoolctl import threadpool_limits
 
-from minigen.kernels import launch, use_kernels
+from minigen.kernels import use_kernels
+from minigen.kernels.cuda import launch
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))  # naive.py and torch_model.py
+sys.path.insert(0, str(HERE))  # naive.py, helpers.py, judges.py
 
 
 @pytest.fixture(autouse=True, scope="session")

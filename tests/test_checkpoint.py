@@ -153,5 +153,5 @@ def test_weights_that_are_not_numbers(saved):
     path, model, params, _ = saved
     params.flat[5] = np.nan
     checkpoint.save(path, model, params)
-    with pytest.raises(MinigenError, match="not numbers"):
+    with pytest.raises(MinigenError, match="NaN or infinite"):
         checkpoint.load(path)

@@ -15,15 +15,17 @@ import shim
 
 from minigen import adam, backend, decoder, linear, lstm, union, voices
 from minigen.gradcheck import toy_batch
-from minigen.kernels import launch, lstm_cuda, use_kernels
-from minigen.kernels.cuda import KERNELS
+from minigen.kernels import standing, use_kernels
+from minigen.kernels.cuda import launch
+from minigen.kernels.cuda import lstm as lstm_cuda
 from minigen.ladder import LADDER
 from minigen.params import Params
 
 BOUND = 1e-5  # of the largest number
+KERNELS = {name: kernel for name, (kernel, _) in standing("cuda").items()}
 MODULES = (linear, lstm, voices, union, decoder, adam)
 REFERENCE = {name: getattr(module, name).reference for name in KERNELS for module in MODULES if hasattr(module, name)}
-SOURCES = {file.name: file.read_text() for file in files("minigen.kernels").iterdir() if file.name.endswith(".cu")}
+SOURCES = {file.name: file.read_text() for file in files("minigen.kernels.cuda").iterdir() if file.name.endswith(".cu")}
 # the macros that a file is compiled with here, and the most registers that a thread of it may have
 COMPILED = [
     *(("lstm.cu", {"HIDDEN": H}, 168 if H > 40 else 128) for H in (20, 40, 96, 97, 100, 108)),
@@ -130,13 +132,13 @@ def hold_voices(T, B, K, H, V=3, F=6):
     params = Params(shapes, rng.normal(size=Params(shapes).flat.size) * 0.5)
     features, dp = rng.normal(size=(T, B, F)), rng.normal(size=(V, T, B, K + 1))
     state = {f"voice{v + 1}.{part}": rng.normal(size=(B, H)) for v in range(V) for part in "hc"}
-    u, allowed = rng.random((T, B, V)).astype(np.float32), voices.allow_truth(rng.random((T, B, K)) < 0.2)
-    given = {"notes": rng.integers(0, K + 1, (T, B, V))}
+    u, truth = rng.random((V, T, B)).astype(np.float32), (rng.random((T, B, K)) < 0.2).astype(np.float32)
+    known = {"voices.notes": rng.integers(0, K + 1, (V, T, B))}
     few = params.with_flat(single(params.flat)), single(features), V, {k: single(a) for k, a in state.items()}
-    for draws, some in (({"voices": u}, allowed), ({"voices": u}, None), (given, None)):
+    for given in ({"voices.u": u, "truth": truth}, {"voices.u": u}, known):
         for temperature in (1.0, 0.7):
-            ours, our_cache = KERNELS["voices_forward"](*few, draws, some, temperature)
-            theirs, their_cache = REFERENCE["voices_forward"](params, features, V, state, draws, some, temperature)
+            ours, our_cache = KERNELS["voices_forward"](*few, given, temperature)
+            theirs, their_cache = REFERENCE["voices_forward"](params, features, V, state, given, temperature)
             close(ours[:2], theirs[:2])
             assert (ours[1] == theirs[1]).all()
             close([ours[2][key] for key in theirs[2]], list(theirs[2].values()))
@@ -233,7 +235,7 @@ class TestShim:
         draws = model.draws(8, "test", 0, range(B), T)
         use_kernels("reference", 1)
         expected = model.loss(params, batch, draws)
-        monkeypatch.setitem(backend._fast, "numpy", KERNELS)  # as if NumPy were CuPy
+        monkeypatch.setitem(backend._kernels, "numpy", standing("cuda"))  # as if NumPy were CuPy
         loss, grads, trace, state = model.loss(params, batch, draws)
         close((loss, grads.flat), (expected[0], expected[1].flat))
         for key in ("voices.notes", "voices.p", "cells.P", "decoder.p"):
@@ -291,7 +293,7 @@ def test_float64_on_a_gpu_runs_the_reference(monkeypatch):
     """And so does every complex number; float32 runs the kernel of where it lives."""
     there = SimpleNamespace(__name__="cupy")
     monkeypatch.setattr(backend, "array_module", lambda x: there if x.ndim else np)
-    monkeypatch.setitem(backend._fast, "cupy", {"layer": "kernel"})
+    monkeypatch.setitem(backend._kernels, "cupy", {"layer": ("kernel", lambda: True)})
     for dtype, kernel in (("float32", "kernel"), ("float64", None), ("complex128", None)):
         assert backend._kernel("layer", (np.zeros(3, dtype), (np.zeros(2, "float32"), None))) == kernel
     assert backend._kernel("layer", (np.zeros(3, "float32"), np.zeros((), "float32"))) is None  # one on the host

@@ -27,7 +27,7 @@ from minigen.music.dataset import Dataset
 from minigen.run import checkpoint
 from minigen.run.checkpoint import Trained
 from minigen.run.finetune import MODES, Finetune, play_learning
-from minigen.run.likelihood import nats_a_step
+from minigen.run.likelihood import nats_per_step
 from minigen.run.meta import Meta
 from minigen.run.sample import generate, play
 from minigen.run.trace import fingerprint
@@ -101,7 +101,7 @@ def test_five_steps_of_training_read_nothing(name, cupy):
     data = Dataset(SONGS, model.config.past, 24, 8, model.config.key_shift)
     for _ in range(5):
         losses, its_losses = (update(model, run, data, 0, range(2)) for run in (here, there))
-    assert cupy.reads == 0 and len(there.unread) == 5 and not there.mean
+    assert cupy.reads == 0 and len(there.ledger.unread) == 5 and not there.mean
     assert there.read() == here.mean and cupy.reads == 1
     same(losses, its_losses)
     same_run(here, there)
@@ -159,7 +159,9 @@ def test_validation(name, cupy):
 def test_likelihood(name, cupy):
     here = trained(name)
     there, how = here.on(cupy), {"N": 8, "runs": 2}
-    assert nats_a_step(here.model, here.params, SONGS, **how) == nats_a_step(there.model, there.params, SONGS, **how)
+    assert nats_per_step(here.model, here.params, SONGS, **how) == nats_per_step(
+        there.model, there.params, SONGS, **how
+    )
 
 
 @pytest.mark.parametrize("kernels", ["reference", "fast"])
@@ -175,7 +177,7 @@ def test_playing(name, kernels, cupy):
 
 def test_steering(cupy):
     here, asked = trained("final"), steering.steer(32, 5, "Am", "Am|E7", PRIMER)
-    same_steps(*(play(at, 3, given=steering.given(asked, 5)) for at in (here, here.on(cupy))), 32)
+    same_steps(*(play(at, 3, extra=steering.given_steps(asked, 5)) for at in (here, here.on(cupy))), 32)
 
 
 @pytest.mark.slow
@@ -228,7 +230,7 @@ def test_training_by_the_kernels(name, cupy):
     assert np.linalg.norm(apart) < 0.01 * np.linalg.norm(way)
     expected = {"all_finite", "adam"} | {f"cross_entropy_{way}" for way in ("forward", "backward") if name != "decoder"}
     expected |= {"lstm_forward", "lstm_backward"} if "latency linked" != name else set()
-    expected |= {"voice_forward"} if model.hears and model.config.voice_hidden else set()
+    expected |= {"voice_forward"} if model.conditional and model.config.voice_hidden else set()
     expected |= {"octave_loss_forward"} if model.config.keys == 12 else set()
     assert shim.launched >= expected
     use_kernels("reference", 1)
@@ -238,7 +240,7 @@ def test_training_by_the_kernels(name, cupy):
 def test_what_the_benchmark_for_a_gpu_times(cupy, monkeypatch):
     """Its own peers run, two steps each, in small; its floor and its table are what they say."""
     monkeypatch.syspath_prepend(ROOT / "scripts")
-    import benchmark_gpu
+    from benchmarks import gpu as benchmark_gpu
 
     monkeypatch.setattr(benchmark_gpu, "T", 4)
     monkeypatch.setattr(benchmark_gpu, "PLAYED", 2)

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
+from minigen.checks.cases import CASES
 from minigen.errors import MinigenError
 from minigen.gradcheck import check, check_model, frozen, relative_error, toy_batch
 from minigen.ladder import LADDER
-from scripts.gradcheck import LAYERS
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", CASES)
 def test_layer(name):
-    rows = check(**vars(LAYERS[name]()))
+    rows = check(**vars(CASES[name]()))
     assert rows
     for row in rows:
         assert row.ok, row

@@ -4,26 +4,24 @@ import os
 import platform
 import subprocess
 import sys
-from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 import numba
 import numpy as np
 import pytest
 
-from minigen import adam, backend, decoder, kernels, linear, lstm, voices
+from minigen import adam, decoder, kernels, linear, lstm, voices
 from minigen.gradcheck import toy_batch
-from minigen.kernels import learn, stream, use_kernels
-from minigen.kernels.cpu import KERNELS, leave_out_the_old, use_threads
+from minigen.kernels import standing, use_kernels
+from minigen.kernels.cpu import leave_out_the_old, rows, use_threads
+from minigen.kernels.cpu import lstm as fast_lstm
 from minigen.ladder import LADDER
 from minigen.params import Params
-from minigen.run.checkpoint import Trained
-from minigen.run.finetune import Finetune, play_learning
 
 CORES = min(2, numba.config.NUMBA_NUM_THREADS)
 BOUND = {np.float64: 1e-12, np.float32: 1e-5}
 EXACT_IS_SLOW = [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)]  # half a minute to compile
+KERNELS = {name: kernel for name, (kernel, _) in standing("cpu").items()}
 MODULES = (linear, lstm, voices, decoder, adam)
 REFERENCE = {name: getattr(module, name).reference for name in KERNELS for module in MODULES if hasattr(module, name)}
 SIZES = [(1, 1, 1), (1, 5, 37), (9, 1, 37), (9, 3, 1), (40, 5, 8), (30, 7, 37)]  # T, B, H
@@ -77,7 +75,7 @@ def test_lstm(dtype, threads, T, B, H, monkeypatch):
     rng, I = np.random.default_rng(T + B + H), 6
     use_threads(threads)
     monkeypatch.setattr("minigen.kernels.cpu.threads.SMALL", 0)  # as if the work were large
-    assert len(kernels.lstm._slices(T, B, H)) - 1 == (1 if B == 1 else min(B, threads))
+    assert len(fast_lstm._slices(T, B, H)) - 1 == (1 if B == 1 else min(B, threads))
     shapes = [(T, B, I), (B, H), (B, H), (I, 4 * H), (H, 4 * H), (4 * H,)]
     arrays = [rng.normal(size=shape) * 0.5 for shape in shapes]
     dh, dc = strided(rng.normal(size=(T, B, H)).astype(dtype)), rng.normal(size=(B, H)).astype(dtype)
@@ -89,14 +87,14 @@ def test_lstm(dtype, threads, T, B, H, monkeypatch):
 @pytest.mark.parametrize("dtype", BOUND)
 @pytest.mark.parametrize("H", [1, 3, 4, 37, 100])
 def test_a_product_with_a_column(H, dtype):
-    """The same to the last bit whichever way the rows are read; what is not a number, or endless, stays in its row."""
+    """The same to the last bit whichever way the rows are read; NaN and infinity stay in their row."""
     rng = np.random.default_rng(H)
     W, a = rng.normal(size=(H, 4 * H)).astype(dtype), rng.normal(size=4 * H).astype(dtype)
     down, up = np.empty(H, dtype), np.empty(H, dtype)
     for value in (0, np.nan, np.inf):
         W[-1, 1] = value
-        kernels.rows.times_column(W, a, down, 0)
-        kernels.rows.times_column(W, a, up, 1)
+        rows.times_column(W, a, down, 0)
+        rows.times_column(W, a, up, 1)
         assert np.array_equal(down, up, equal_nan=True)
         np.testing.assert_allclose(down, W @ a, rtol=0, atol=10 * BOUND[dtype])
 
@@ -159,12 +157,15 @@ def test_voices(dtype, threads, T, V, F, monkeypatch):
     params = Params(voices.voices_shapes(V, K, F, H), rng.normal(size=voices_size(V, K, F, H)).astype(dtype))
     features, dp = (rng.normal(size=shape).astype(dtype) for shape in ((T, 1, F), (V, T, 1, K + 1)))
     state = {f"voice{v + 1}.{part}": rng.normal(size=(1, H)).astype(dtype) for v in range(V) for part in "hc"}
-    allowed = voices.allow_truth(rng.random((T, 1, K)) < 0.3)
-    drawn, given = {"voices": rng.random((T, 1, V), np.float32)}, {"notes": rng.integers(0, K + 1, (T, 1, V))}
-    steered = drawn | {"allowed": rng.random((T, 1, V, K + 1)) < 0.9}
-    cases = [(drawn, allowed, 1.0), (drawn, None, 0.7), (given, None, 1.0)]
-    for draws, some, temperature in [*cases, (steered, None, 1.0), (drawn, lambda v, heard: allowed, 1.0)]:
-        arguments = params, strided(features), V, state, draws, some, temperature
+    truth = (rng.random((T, 1, K)) < 0.3).astype(dtype)
+    u, notes = rng.random((V, T, 1), np.float32), rng.integers(0, K + 1, (V, T, 1))
+    cases = [({"voices.u": u, "truth": truth}, 1.0), ({"voices.u": u}, 0.7), ({"voices.notes": notes}, 1.0)]
+    cases += [({"voices.u": u, "voices.allowed": rng.random((V, T, 1, K + 1)) < 0.9}, 1.0)]
+    for given, temperature in [
+        *cases,
+        ({"voices.u": u, "truth": truth * (truth.cumsum(-1) <= V), "forced": True}, 1.0),
+    ]:
+        arguments = params, strided(features), V, state, given, temperature
         ours, our_cache = KERNELS["voices_forward"](*arguments)
         theirs, their_cache = REFERENCE["voices_forward"](*arguments)
         assert (ours[1] == theirs[1]).all() and ours[2].keys() == theirs[2].keys()
@@ -179,7 +180,7 @@ def test_voices(dtype, threads, T, V, F, monkeypatch):
             for name in grads:
                 close(tuple(grads[name]), tuple(by_layer[name]), dtype)
     with pytest.raises(AssertionError):  # the weights are of another width
-        KERNELS["voices_forward"](params, features[..., 1:], V, state, drawn)
+        KERNELS["voices_forward"](params, features[..., 1:], V, state, {"voices.u": u})
 
 
 def test_share_of_draws_that_differ():
@@ -191,7 +192,7 @@ def test_share_of_draws_that_differ():
 
 
 def test_any_order_in_memory():
-    """Arrays whose axes were swapped, and what is not a number stays so."""
+    """Arrays whose axes were swapped, and NaN stays NaN."""
     rng = np.random.default_rng(11)
     z = rng.normal(size=(5, 9, 13)).swapaxes(0, 1)
     close(KERNELS["softmax_forward"](z)[0], REFERENCE["softmax_forward"](z)[0], np.float64)
@@ -207,7 +208,7 @@ def fast():
 
 
 def test_what_was_compiled_before_a_change_is_forgotten():
-    cache = Path(kernels.__file__).parent / "__pycache__"
+    cache = Path(rows.__file__).parent / "__pycache__"
     old, new = cache / "made up, old.nbi", cache / "made up, new.nbi"
     for path in (old, new):
         path.touch()
@@ -222,134 +223,6 @@ def test_freed_memory_is_kept():
     assert kernels.keep_memory() == (platform.libc_ver()[0] == "glibc")
 
 
-STREAMED = {
-    "final": LADDER["final"](),
-    "pause-loss": LADDER["pause-loss"](),
-    "three voices, other lags": LADDER["final"](
-        replace(LADDER["final"].config, voices=3, lags=(1, 5), time_bits=3, hidden=22, voice_hidden=9)
-    ),
-}
-
-
-@pytest.mark.parametrize("dtype", BOUND)
-@pytest.mark.parametrize("name", STREAMED)
-def test_playing(name, dtype):
-    """The compiled step against `step`, from the same keys: told what to play, and what sounds beside it."""
-    model, rng = STREAMED[name], np.random.default_rng(0)
-    V, state = model.config.voices, model.rest(model.init(0), 1)
-    params, state["time"] = model.init(3, dtype), np.array([77])
-    state |= {
-        key: rng.normal(size=array.shape).astype(dtype) for key, array in state.items() if array.dtype.kind == "f"
-    }
-    (play, now), keys = stream.stepper(model, params, state, 0.8), np.zeros((1, 88), np.uint8)
-    for t in range(150):
-        draws = {part: rng.random((1, n), np.float32) for part, n in model.draw_sizes().items()}
-        if t > 50:
-            draws["allowed"] = rng.random((1, V, 13)) < 0.5
-            draws["allowed"][..., 12] = True
-        if t > 100:
-            draws["inject"] = (rng.random((1, 88)) < 0.03).astype(np.uint8)
-            draws["allowed"][0, 0] = np.arange(13) == t % 12  # the first voice must play
-        ours, trace, finite = play(keys, draws)
-        theirs, expected, state = model.step(params, state, keys, draws, 0.8)
-        assert finite and (ours == theirs).all() and ours.dtype == theirs.dtype and trace.keys() == expected.keys()
-        assert t <= 100 or trace["voices.notes"][0, 0] == t % 12
-        for key in trace:
-            close(trace[key], expected[key], dtype, 10)
-        keys = theirs
-    assert state.keys() == now().keys()
-    for key, array in now().items():
-        close(array, state[key], dtype, 10)
-
-
-class Uncleared(Params):
-    """Weights whose gradients are given room that holds what is not a number."""
-
-    def with_flat(self, flat):
-        return Params(self.shapes, np.full_like(flat, np.nan))
-
-
-@pytest.mark.parametrize("dtype", EXACT_IS_SLOW)
-@pytest.mark.parametrize("threads, T", [(1, 70), (CORES, 70), (CORES, 1)])
-@pytest.mark.parametrize("name", [*STREAMED, "one voice"])
-def test_learning(name, dtype, threads, T, monkeypatch):
-    """The loss on one song and its gradients against `loss`, from a state and a time, notes drawn and given."""
-    one = replace(LADDER["final"].config, voices=1, loss="plain", hidden=7, voice_hidden=5, decoder_hidden=9)
-    model, rng = STREAMED.get(name) or LADDER["final"](one), np.random.default_rng(0)
-    use_threads(threads)
-    monkeypatch.setattr("minigen.kernels.cpu.threads.SMALL", 0)
-    monkeypatch.setattr("minigen.kernels.cpu.lstm.ROWS", 32)  # a chunk is shorter than the song
-    params = model.init(3, dtype)
-    roll = (rng.random((model.config.past + T, 1, 88)) < 0.03).astype(np.uint8)
-    batch = {"roll": roll, "start": np.array([77]), "mask": np.ones((T, 1), bool)}
-    state = {
-        key: rng.normal(size=array.shape).astype(dtype) * 0.3 if array.dtype.kind == "f" else array
-        for key, array in model.rest(params, 1).items()
-    }
-    draws = model.draws(0, "test", 0, [0], T)
-    for _ in range(2):
-        loss, grads, trace, after = model.loss(params, batch, draws, state)
-        ours, our_grads, our_after = learn.loss(model, Uncleared(params.shapes, params.flat), batch, draws, state)
-        assert np.abs(ours - loss) <= BOUND[dtype] * loss and ours.dtype == dtype
-        for key in grads:
-            close(our_grads[key], grads[key], dtype, 3)
-        assert our_after.keys() == after.keys()
-        for key in after:
-            close(our_after[key], after[key], dtype)
-        again, none, _ = learn.loss(model, params, batch, draws, state, grad=False)
-        assert again == ours and none is None
-        draws = {"notes": trace["voices.notes"]}
-    others = LADDER["upgraded"](), LADDER["conditional"](), LADDER["final"](replace(one, voice_hidden=0))
-    assert all(learn.loss(other, params, batch, draws, state) is None for other in others)
-    for mask in (np.arange(T)[:, None] > 0, np.ones((T, 2), bool)):
-        assert learn.loss(model, params, batch | {"mask": mask}, draws, state) is None
-    assert learn.loss(model, params, batch, draws | {"allowed": None}, state) is None
-
-
-def test_learning_while_playing_runs_the_kernel(fast, monkeypatch):
-    """Twice a step, and the steps are those of `loss`."""
-    model, calls = STREAMED["three voices, other lags"], []
-
-    def counted(*args, **more):
-        found = learn.loss(*args, **more)
-        calls.append(found is not None)
-        return found
-
-    monkeypatch.setitem(backend._fast["numpy"], "loss", counted)
-    trained, primer = Trained(model, model.init(1), {}, None), (np.arange(88) % 40 == np.arange(20)[:, None])
-    played = play_learning(trained, Finetune("moving", 1e-3, 1, 16), 5, primer)
-    ours = [(keys, trace["finetune.after"], trace["finetune.drift"]) for keys, trace in islice(played, 20)]
-    assert calls == [True] * 40
-    backend._fast["numpy"].pop("loss")
-    played = play_learning(trained, Finetune("moving", 1e-3, 1, 16), 5, primer)
-    for (keys, *numbers), (expected, trace) in zip(ours, played, strict=False):
-        assert (keys == expected).all()
-        np.testing.assert_allclose(numbers, [trace["finetune.after"], trace["finetune.drift"]], rtol=1e-4)
-
-
-def test_a_long_piece_is_played_past_the_end_of_the_buffer(fast):
-    """Its arrays are made for 256 steps; what lags read is moved on, and what was given out stays as it was."""
-    model = STREAMED["three voices, other lags"]
-    params = model.init(0)
-    state, keys = model.rest(params, 1), np.zeros((1, 88), np.uint8)
-    (play, _), rng = stream.stepper(model, params, state, 1.0), np.random.default_rng(0)
-    given = []
-    for _ in range(600):
-        draws = {part: rng.random((1, n), np.float32) for part, n in model.draw_sizes().items()}
-        given.append(play(keys, draws)[0])
-        keys, _, state = model.step(params, state, keys, draws)
-        assert (given[-1] == keys).all()
-        given[-1] = given[-1], keys
-    assert all((ours == theirs).all() for ours, theirs in given)
-
-
-def test_other_rungs_are_played_by_the_reference():
-    for name, rung in LADDER.items():
-        model = rung()
-        play = stream.stepper(model, model.init(0), model.rest(model.init(0), 1), 1.0)
-        assert (play is None) == (name not in STREAMED)
-
-
 @pytest.mark.parametrize("name", LADDER)
 def test_a_model_whole(name, fast):
     """Loss, gradients, trace and state given the notes; and the notes drawn are the same."""
@@ -358,7 +231,7 @@ def test_a_model_whole(name, fast):
     draws = model.draws(8, "test", 0, range(B), T)
     loss, grads, trace, state = model.loss(params, batch, draws)
     use_kernels("reference", 1)
-    notes = {"notes": trace["voices.notes"]} if model.hears else {}
+    notes = {"voices.notes": trace["voices.notes"]} if model.conditional else {}
     again, expected, plain, plain_state = model.loss(params, batch, notes)
     assert loss == pytest.approx(again, rel=1e-5)
     for key in expected:
@@ -367,7 +240,7 @@ def test_a_model_whole(name, fast):
         close(trace[key], plain[key], np.float32)
     for key in state:
         close(state[key], plain_state[key], np.float32)
-    if model.hears:
+    if model.conditional:
         drawn = model.loss(params, batch, draws, grad=False)[2]["voices.notes"]
         assert (drawn == trace["voices.notes"]).mean() > 0.999
 
@@ -377,7 +250,7 @@ def test_the_same_threads_give_the_same_bits(fast, monkeypatch):
     model, T, B = LADDER["final"](), 30, 5
     params, batch = model.init(1), toy_batch(model, T, B)
     monkeypatch.setattr("minigen.kernels.cpu.threads.SMALL", 0)
-    notes = {"notes": np.random.default_rng(9).integers(0, 13, (T, B, 5))}
+    notes = {"voices.notes": np.random.default_rng(9).integers(0, 13, (5, T, B))}
     found = {}
     for threads in (1, CORES, CORES):
         use_threads(threads)

@@ -13,18 +13,17 @@ from minigen.linear import softmax_forward
 from minigen.ops import one_hot
 from minigen.params import Params
 from minigen.run.likelihood import (
-    force_truth,
     independent_keys,
     linear_voices,
     log_likelihood,
-    nats_a_step,
+    nats_per_step,
     octaves,
     particles,
     path_weight,
     playable,
     voices_at_once,
 )
-from minigen.voices import allow_truth, voices_forward, voices_shapes
+from minigen.voices import force_truth, voices_forward, voices_shapes
 
 V, K, F = 3, 4, 5
 
@@ -45,8 +44,8 @@ def paths_of(params, features, S, state=None):
     for path in product(range(K + 1), repeat=V):
         if {k for k in path if k < K} != set(np.flatnonzero(S)):
             continue
-        draws = {"notes": np.array(path)[None, None]}
-        (p, _, after), _ = voices_forward(params, features, V, state or {}, draws)
+        given = {"voices.notes": np.array(path)[:, None, None]}
+        (p, _, after), _ = voices_forward(params, features, V, state or {}, given)
         yield path, np.prod([p[v, 0, 0, k] for v, k in enumerate(path)]), after
 
 
@@ -89,8 +88,8 @@ def test_the_union_played_has_these_chances():
     """20,000 steps played by conditional voices, by chi-square against the enumeration; chords too large never come."""
     n, rng = 20_000, np.random.default_rng(11)
     params, features = weights(seed=12), np.random.default_rng(13).normal(size=(1, 1, F))
-    draws = {"voices": rng.random((1, n, V))}
-    (_, notes, _), _ = voices_forward(params, np.repeat(features, n, axis=1), V, {}, draws)
+    given = {"voices.u": rng.random((V, 1, n))}
+    (_, notes, _), _ = voices_forward(params, np.repeat(features, n, axis=1), V, {}, given)
     played = one_hot(notes[:, 0], K, int).max(axis=0)
     counts = np.bincount(played @ 2 ** np.arange(K)[::-1], minlength=1 << K)  # the order of `subsets`
     exact = np.exp(linear_voices(params, features[0].repeat(1 << K, axis=0), subsets(), V))
@@ -103,11 +102,11 @@ def test_draws_of_training_have_their_exact_chances():
     n, rng = 20_000, np.random.default_rng(14)
     params, features = weights(seed=15), np.random.default_rng(16).normal(size=(1, 1, F))
     x = np.array([[[1.0, 0, 1, 0]]])
-    draws, many = {"voices": rng.random((1, n, V))}, np.repeat(features, n, axis=1)
-    (_, notes, _), _ = voices_forward(params, many, V, {}, draws, allow_truth(np.repeat(x, n, axis=1)))
+    given = {"voices.u": rng.random((V, 1, n)), "truth": np.repeat(x, n, axis=1)}
+    (_, notes, _), _ = voices_forward(params, np.repeat(features, n, axis=1), V, {}, given)
     counts, exact = [], []
     for path in product([0, 2, K], repeat=V):
-        (p, _, _), _ = voices_forward(params, features, V, {}, {"notes": np.array(path)[None, None]})
+        (p, _, _), _ = voices_forward(params, features, V, {}, {"voices.notes": np.array(path)[:, None, None]})
         some = p[:, 0, 0, [0, 2, K]]
         exact.append(np.prod([p[v, 0, 0, k] / some[v].sum() for v, k in enumerate(path)]))
         counts.append((notes[:, 0].T == path).all(axis=1).sum())
@@ -121,20 +120,20 @@ def test_proposal_times_weight_is_the_likelihood():
     for S in subsets():
         if S.sum() > V:
             continue
-        allowed, total, drawn = force_truth(S[None, None], V), 0.0, 0.0
+        total = drawn = 0.0
         for path in product(range(K + 1), repeat=V):
             notes = np.array(path)
-            (p, _, _), _ = voices_forward(params, features, V, {}, {"notes": notes[None, None]})
-            q, heard = 1.0, np.zeros((1, 1, K))
+            (p, _, _), _ = voices_forward(params, features, V, {}, {"voices.notes": notes[:, None, None]})
+            q, played = 1.0, np.zeros((1, 1, K))
             for v, k in enumerate(path):
-                some = allowed(v, heard)
+                some = force_truth(S[None, None], played, V - 1 - v)
                 q *= p[v, 0, 0, k] * some[0, 0, k] / (p[v] * some).sum()
                 if k < K:
-                    heard[..., k] = 1
+                    played[..., k] = 1
             if q:
                 assert {k for k in path if k < K} == set(np.flatnonzero(S))
             drawn += q
-            total += q * path_weight(p, notes[:, None, None], allowed)[0, 0]
+            total += q * path_weight(p, notes[:, None, None], S[None, None])[0, 0]
         assert drawn == pytest.approx(1, abs=1e-10)
         assert total == pytest.approx(np.exp(linear_voices(params, features[0], S[None], V))[0], abs=1e-10)
 
@@ -172,15 +171,15 @@ def filtered(params, features, x, N, seed):
         for i in range(N):
             path, weight = [], 1.0
             for v in range(V):
-                draws = {"notes": np.array(path + [K] * (V - v))[None, None]}
-                (p, _, _), _ = voices_forward(params, features[t : t + 1], V, states[i], draws)
+                given = {"voices.notes": np.array(path + [K] * (V - v))[:, None, None]}
+                (p, _, _), _ = voices_forward(params, features[t : t + 1], V, states[i], given)
                 unplayed = S - set(path)
                 some = sorted(unplayed) if len(unplayed) > V - 1 - v else [*sorted(S), K]
                 cdf = np.cumsum([p[v, 0, 0, k] for k in some])
                 weight *= cdf[-1]
                 path.append(some[int((cdf <= u[i, v] * cdf[-1]).sum())])
-            draws = {"notes": np.array(path)[None, None]}
-            states[i] = voices_forward(params, features[t : t + 1], V, states[i], draws)[0][2]
+            given = {"voices.notes": np.array(path)[:, None, None]}
+            states[i] = voices_forward(params, features[t : t + 1], V, states[i], given)[0][2]
             weights.append(W[i] * weight)
         out.append(np.log(sum(weights)))
         W = [weight / sum(weights) for weight in weights]
@@ -239,7 +238,7 @@ def test_every_rung_has_one(name):
     sizes = model.music(batch["roll"][-T:], int).sum(axis=-1)
     enough = sizes <= (model.config.voices or 88)
     assert own.shape == given.shape == (T, B) and (own <= 1e-9).all() and (given <= 0).all()
-    assert (np.isfinite(own) == enough | bool(model.follows)).all() and np.isfinite(given).all()
+    assert (np.isfinite(own) == enough | bool(model.needs_classes)).all() and np.isfinite(given).all()
     assert np.isfinite(log_likelihood(model, params, batch, state, N=4)[0][enough]).all()
 
 
@@ -250,7 +249,7 @@ def test_the_mean_over_whole_songs_and_its_error():
     songs[0][5, :20] = 1
     model = LADDER["history"]()
     params = model.init(0)
-    found, logs, left_out = nats_a_step(model, params, songs), [], 0
+    found, logs, left_out = nats_per_step(model, params, songs), [], 0
     for song in songs:
         roll = np.concatenate([np.zeros((model.config.past, 88), np.uint8), song])[:, None]
         batch = {"roll": roll, "start": np.zeros(1, np.int64), "mask": np.ones((len(song), 1), bool)}
@@ -262,7 +261,7 @@ def test_the_mean_over_whole_songs_and_its_error():
     assert found["error"] == 0 and found["left out"] == left_out / 64
     model = LADDER["final"]()
     params = model.init(0)
-    runs = [nats_a_step(model, params, songs, N=4, runs=1, seed=seed)["own"] for seed in (5, 6, 7)]
-    found = nats_a_step(model, params, songs, N=4, runs=3, seed=5)
+    runs = [nats_per_step(model, params, songs, N=4, runs=1, seed=seed)["own"] for seed in (5, 6, 7)]
+    found = nats_per_step(model, params, songs, N=4, runs=3, seed=5)
     assert found["own"] == pytest.approx(np.mean(runs)) and found["own"] < found["both"]
     assert found["error"] == pytest.approx(np.std(runs, ddof=1) / np.sqrt(3)) and found["error"] > 0

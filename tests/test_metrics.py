@@ -11,7 +11,7 @@ from minigen.music.metrics import (
     longest_repeat,
     longest_stuck,
     looped,
-    notes_a_step,
+    notes_per_step,
     stuck,
     too_large,
 )
@@ -70,7 +70,7 @@ def test_copied_windows_in_another_key():
 
 def test_notes_a_step_and_chords_too_large():
     songs = [roll_of([0, 1, 2], []), roll_of([5], [0, 12, 24])]
-    assert notes_a_step(songs) == 7 / 4
+    assert notes_per_step(songs) == 7 / 4
     assert too_large(songs, 2) == pytest.approx(1 / 3)
     assert too_large(songs, 2, keys=88) == pytest.approx(2 / 3)
 

@@ -34,7 +34,7 @@ def small(name):
 
 def notes_of(model, trace):
     """What was played, to be played again."""
-    return {"notes": trace["voices.notes"]} if model.hears else {}
+    return {"voices.notes": trace["voices.notes"]} if model.conditional else {}
 
 
 def cut(batch, begin, end, past):
@@ -54,17 +54,18 @@ def test_step_is_the_forward_pass_of_loss(name):
     batch["start"][...] = batch["start"][0]
     batch["mask"][...] = True
     _, _, whole, end = model.loss(params, batch, draws_of(model, T, B), grad=False)
-    past, state = model.config.past, model.rest(params, B)
+    past, state = model.config.past, model.initial_state(params, B)
     state |= {"past": batch["roll"][:past] * 0, "time": batch["start"].copy()}
     state["past"][1:] = batch["roll"][: past - 1]
     for t in range(T):
         heard, played = batch["roll"][past + t - 1], batch["roll"][past + t]
-        notes = {"notes": whole["voices.notes"][t]} if model.hears else {}
+        notes = {"voices.notes": whole["voices.notes"][:, t]} if model.conditional else {}
         keys, trace, state = model.step(params, state, heard, notes | {"keys": played})
         assert (keys == played).all() and keys.dtype == played.dtype
-        assert set(trace) == set(whole) - {"union.factors", "loss.cells", "loss.decoder", "voices.u"}
+        assert set(trace) == set(whole) - {"loss.cells", "loss.decoder", "voices.u"}
         for key in set(WHERE) & set(trace):
-            np.testing.assert_allclose(trace[key], whole[key][t], rtol=1e-5, atol=1e-5, err_msg=f"{key} at {t}")
+            expected = whole[key][:, t] if key == "voices.p" else whole[key][t]
+            np.testing.assert_allclose(trace[key], expected, rtol=1e-5, atol=1e-5, err_msg=f"{key} at {t}")
     assert set(state) == set(end)
     for key in state:
         np.testing.assert_allclose(state[key], end[key], rtol=1e-5, atol=1e-5, err_msg=key)
@@ -80,11 +81,12 @@ def test_going_on_is_the_same_as_never_stopping(name):
     _, _, whole, end = model.loss(params, batch, draws, grad=False)
     state, parts = None, []
     for begin, stop in ((0, 1), (1, 17), (17, 30)):
-        some = {name: u[begin:stop] for name, u in draws.items()}
+        some = {name: u[:, begin:stop] for name, u in draws.items()}
         _, _, trace, state = model.loss(params, cut(batch, begin, stop, past), some, state, grad=False)
         parts.append(trace)
     for key in set(WHERE) & set(whole):
-        np.testing.assert_allclose(np.concatenate([part[key] for part in parts]), whole[key], **bound)
+        joined = np.concatenate([part[key] for part in parts], axis=int(key == "voices.p"))
+        np.testing.assert_allclose(joined, whole[key], **bound)
     for key in end:
         np.testing.assert_allclose(state[key], end[key], **bound, err_msg=key)
 
@@ -102,7 +104,7 @@ def test_padding_changes_nothing(name):
     loss, grads, _, _ = model.loss(params, batch, notes)
     other = {**batch, "roll": batch["roll"].copy()}
     other["roll"][past + 12 :] = 1
-    short = {name: array[:12] for name, array in notes.items()}
+    short = {name: array[:, :12] for name, array in notes.items()}
     for changed, given in ((other, notes), (cut(batch, 0, 12, past), short)):
         again, more, _, _ = model.loss(params, changed, given)
         assert again == pytest.approx(loss, rel=1e-12)
@@ -132,8 +134,8 @@ def test_neither_method_edits_what_it_is_given(name):
     given = [params.flat, *batch.values(), *draws.values(), *state.values()]
     before = [array.copy() for array in given]
     first = model.loss(params, batch, draws, state)
-    x, one = batch["roll"][-1], {name: np.full((B, n), 0.5) for name, n in model.draw_sizes().items()}
-    one |= {"classes": np.ones((B, 12))} if model.follows else {}
+    x, one = batch["roll"][-1], {name: np.full(shape, 0.5) for name, shape in model.draw_shapes(B).items()}
+    one |= {"classes": np.ones((B, 12))} if model.needs_classes else {}
     model.step(params, state, x, one)
     again = model.loss(params, batch, draws, state)
     assert first[0] == again[0] and (first[1].flat == again[1].flat).all()
@@ -142,14 +144,15 @@ def test_neither_method_edits_what_it_is_given(name):
 
 
 @rungs
-def test_rows_do_not_hear_each_other(name):
+def test_rows_are_independent(name):
     model, T, B = LADDER[name](), 8, 3
     params, batch, draws = model.init(0, np.float64), toy_batch(model, T, B), draws_of(model, T, B)
     _, _, whole, _ = model.loss(params, batch, draws, grad=False)
     row = {"roll": batch["roll"][:, 1:2], "start": batch["start"][1:2], "mask": batch["mask"][:, 1:2]}
-    _, _, alone, _ = model.loss(params, row, {name: u[:, 1:2] for name, u in draws.items()}, grad=False)
+    _, _, alone, _ = model.loss(params, row, {name: u[..., 1:2] for name, u in draws.items()}, grad=False)
     for key in set(WHERE) & set(whole):
-        np.testing.assert_allclose(alone[key][:, 0], whole[key][:, 1], rtol=1e-12)
+        rows = (slice(None),) * (1 + (key == "voices.p"))
+        np.testing.assert_allclose(alone[key][(*rows, 0)], whole[key][(*rows, 1)], rtol=1e-12)
 
 
 def test_what_lags_and_classes_and_bits_mean():
@@ -217,29 +220,29 @@ def test_step_draws_from_what_its_trace_says(name):
     """5,000 streams at once, one step: what is drawn first against its distribution, by chi-square."""
     model, B = small(name), 5000
     params, rng = model.init(6), np.random.default_rng(10)
-    draws = {part: rng.random((B, n), np.float32) for part, n in model.draw_sizes().items()}
+    draws = {part: rng.random(shape, np.float32) for part, shape in model.draw_shapes(B).items()}
     classes = np.eye(12)[[3] * B]
-    more = {"classes": classes} if model.follows else {}
-    keys, trace, _ = model.step(params, model.rest(params, B), np.zeros((B, 88), np.uint8), draws | more)
-    if model.follows:
+    more = {"classes": classes} if model.needs_classes else {}
+    keys, trace, _ = model.step(params, model.initial_state(params, B), np.zeros((B, 88), np.uint8), draws | more)
+    if model.needs_classes:
         assert (pitch_classes(keys) == classes).all()
         return
     if not model.config.voices:  # every key by itself
         P = trace["cells.P"][0].astype(float)
-        assert (keys == (draws["cells"] < trace["cells.P"])).all()
+        assert (keys == (draws["cells.u"] < trace["cells.P"])).all()
         assert np.abs(keys.mean(axis=0) - P).max() < 5 * np.sqrt(0.25 / B)
         return
     p, K = trace["voices.p"][0, 0].astype(float), model.config.keys
-    np.testing.assert_allclose(trace["voices.p"][:, 0], np.broadcast_to(p, (B, K + 1)), rtol=1e-5)
-    counts = np.bincount(trace["voices.notes"][:, 0], minlength=K + 1)
+    np.testing.assert_allclose(trace["voices.p"][0], np.broadcast_to(p, (B, K + 1)), rtol=1e-5)
+    counts = np.bincount(trace["voices.notes"][0], minlength=K + 1)
     assert chisquare(counts, B * p / p.sum()).pvalue > 1e-3
-    played = one_hot(trace["voices.notes"], K, np.uint8).max(axis=1)
+    played = one_hot(trace["voices.notes"], K, np.uint8).max(axis=0)
     assert (model.music(keys, np.uint8) == played).all()
 
 
 @pytest.mark.parametrize("name", ["feedback", "one-shot", "conditional", "final"])
 def test_a_quiet_start(name):
-    """A bias of log(K (1-p) / p) lets every voice play about p notes a step at the start."""
+    """A bias of log(K (1-p) / p) lets every voice play about p notes per step at the start."""
     config = LADDER[name].config
     quiet = LADDER[name](replace(config, pause_bias=float(np.log(config.keys * 0.85 / 0.15))))
     loud = LADDER[name]()
@@ -271,10 +274,10 @@ def test_other_configurations(what):
     params, batch = model.init(1, np.float64), toy_batch(model, T, B)
     batch["start"][...], batch["mask"][...], batch["roll"][: model.config.past] = 0, True, 0
     _, _, whole, end = model.loss(params, batch, draws_of(model, T, B), grad=False)
-    state = model.rest(params, B)
+    state = model.initial_state(params, B)
     for t in range(T):
         heard, played = batch["roll"][model.config.past + t - 1 :][:2]
-        notes = {"notes": whole["voices.notes"][t]} if model.hears else {}
+        notes = {"voices.notes": whole["voices.notes"][:, t]} if model.conditional else {}
         _, trace, state = model.step(params, state, heard, notes | {"keys": played})
         np.testing.assert_allclose(trace["cells.P"], whole["cells.P"][t], rtol=1e-12)
     for key in state:

@@ -182,7 +182,7 @@ MUTANTS = {
         ("inputs one step late", "inputs = join(x[-T:], bits)", "inputs = join(x[-T - 1 : -1], bits)"),
         ("a state not returned", "read_on | local_on | on)", "read_on | local_on | {k: 0 * on[k] for k in on})"),
         ("weights from the local LSTM", "linear_forward(h_reader,", "linear_forward(0 * h_reader,"),
-        ("the aggregator hears no reading", "join(reading, h_local), state)", "join(0 * reading, h_local), state)"),
+        ("the aggregator conditional no reading", "join(reading, h_local), state)", "join(0 * reading, h_local), state)"),
     ],
     "voices": [
         ("a voice does not hear", "heard = xp.maximum(heard.real, one_hot(", "heard = 0 * xp.maximum(heard.real, one_hot("),

@@ -55,7 +55,8 @@ def losses(ranks, steps=6) -> dict[str, list]:
         model = LADDER[name](config)
         state, music = run_of(model), Dataset(data, config.past, 24, 8, config.key_shift)
         rows = ranks.share(range(ROWS))
-        steps_taken = [update(model, state, music, 0, rows, ranks=ranks) for _ in range(steps)]
+        state.ledger.ranks = ranks
+        steps_taken = [update(model, state, music, 0, rows) for _ in range(steps)]
         found[name] = [{part: float(value) for part, value in step.items()} for step in steps_taken]
     weights = state.params.flat.tobytes()
     return found | {"weights": len(set(ranks.comm.allgather(weights) if ranks.comm else [weights]))}

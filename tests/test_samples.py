@@ -29,7 +29,7 @@ def test_five_pieces(name, corpus):
     trained = minigen.load(SAMPLES / f"{name}.npz")
     pieces = [minigen.generate(trained, bars=8, seed=seed) for seed in range(5)]
     assert max(map(metrics.longest_stuck, pieces)) < 64
-    assert 0.3 < metrics.notes_a_step(pieces) < 3
+    assert 0.3 < metrics.notes_per_step(pieces) < 3
     assert len({piece.tobytes() for piece in pieces}) == 5
 
 

@@ -8,11 +8,11 @@ import pytest
 
 from minigen.errors import MinigenError
 from minigen.ladder import LADDER
-from minigen.music.steering import CHORDS, SCALES, classes_of, given, satisfied, steer
+from minigen.music.steering import CHORDS, SCALES, classes_of, given_steps, satisfied, steer
 from minigen.ops import pitch_classes
 from minigen.run.checkpoint import Trained
 from minigen.run.sample import play
-from minigen.voices import draw, leave_the_pause
+from minigen.voices import draw, keep_pause_probability
 
 NAMES = ["A", "Bb", "B", "C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab"]
 
@@ -54,12 +54,12 @@ def test_what_cannot_be_done():
 def test_what_a_step_is_given():
     melody = np.zeros((20, 88), np.uint8)
     melody[2, [39, 51, 43]] = 1  # C, the C above it, E
-    steps = list(given(steer(32, 3, chords="C|Am", melody=melody), 3))
+    steps = list(given_steps(steer(32, 3, chords="C|Am", melody=melody), 3))
     assert len(steps) == 32 and not steps[0]["inject"].any() and steps[2]["inject"].sum() == 3
-    assert [named(row[:12]) for row in steps[0]["allowed"][0]] == [["C", "E", "G"]] * 3
-    assert [named(row[:12]) for row in steps[2]["allowed"][0]] == [["C"], ["E"], ["C", "E", "G"]]
-    assert steps[2]["allowed"][0, :, 12].tolist() == [False, False, True]
-    assert named(steps[16]["allowed"][0, 0, :12]) == ["A", "C", "E"]
+    assert [named(row[:12]) for row in steps[0]["voices.allowed"][:, 0]] == [["C", "E", "G"]] * 3
+    assert [named(row[:12]) for row in steps[2]["voices.allowed"][:, 0]] == [["C"], ["E"], ["C", "E", "G"]]
+    assert steps[2]["voices.allowed"][:, 0, 12].tolist() == [False, False, True]
+    assert named(steps[16]["voices.allowed"][0, 0, :12]) == ["A", "C", "E"]
 
 
 def test_the_pause_keeps_its_chance():
@@ -68,12 +68,12 @@ def test_the_pause_keeps_its_chance():
     p = np.exp(z) / np.exp(z).sum()
     for some in ([0, 1], [3], [0, 1, 2, 3], []):
         allowed = np.isin(np.arange(5), [*some, 4])
-        chances = np.exp(leave_the_pause(z, allowed)) * allowed
+        chances = np.exp(keep_pause_probability(z, allowed)) * allowed
         chances /= chances.sum()
         assert chances[4] == pytest.approx(p[4] if some else 1)
         assert chances[some] == pytest.approx((1 - p[4]) * np.exp(z[some]) / np.exp(z[some]).sum())
     must = np.arange(5) == 3
-    assert draw(leave_the_pause(z, must), np.array(0.99), must) == 3
+    assert draw(keep_pause_probability(z, must), np.array(0.99), must) == 3
 
 
 @pytest.mark.parametrize("name", ["feedback", "final", "pause-loss", "history"])
@@ -85,7 +85,7 @@ def test_the_music_does_as_it_was_told(name):
     V, rng = model.config.voices, np.random.default_rng(0)
     melody = (rng.random((48, 88)) < 0.01).astype(np.uint8)
     asked = steer(64, V, key="Am", chords="Am|Dm|E7", melody=melody)
-    music = islice(play(Trained(model, model.init(0), {}, None), 1, given=given(asked, V)), 64)
+    music = islice(play(Trained(model, model.init(0), {}, None), 1, extra=given_steps(asked, V)), 64)
     roll = np.array([keys for keys, _ in music])
     assert len(roll) == 64
     own = np.where(asked.melody > 0, 0, roll)

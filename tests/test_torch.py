@@ -1,4 +1,4 @@
-"""minigen against `torch_model.py`, an independent PyTorch program for the same equations.
+"""minigen against minigen/checks/torch_model.py, an independent PyTorch program for the same equations.
 
 Same weights, same batch, same notes. Bounds per tensor: `max|a-b| <= bound max|b|`, b being PyTorch's.
 """
@@ -11,7 +11,7 @@ from minigen.adam import Moments, adam
 from minigen.ladder import LADDER
 
 torch = pytest.importorskip("torch")
-torch_model = pytest.importorskip("torch_model")
+from minigen.checks import torch_model  # noqa: E402
 
 pytestmark = pytest.mark.torch
 BOUND = {np.float32: 1e-5, np.float64: 1e-10}
@@ -32,8 +32,8 @@ def make_batch(past, seed):
 
 def draw_notes(model, params, batch, seed):
     """Notes as training draws them, from the voices' distributions restricted to the truth."""
-    uniforms = np.random.default_rng(seed).random((T, B, model.config.voices)).astype(params.dtype)
-    return model.loss(params, batch, {"voices": uniforms}, grad=False)[2]["voices.notes"]
+    uniforms = np.random.default_rng(seed).random((model.config.voices, T, B)).astype(params.dtype)
+    return model.loss(params, batch, {"voices.u": uniforms}, grad=False)[2]["voices.notes"]
 
 
 def tensors(arrays, **options):
@@ -46,9 +46,10 @@ def options(model):
 
 
 def judge(model, params, batch, notes, **more):
-    """PyTorch's result and its gradients, as arrays."""
+    """PyTorch's result and its gradients, as arrays; there voices come last."""
+    batch = batch | {"notes": np.moveaxis(notes, 0, 2)}
     weights = tensors(params, requires_grad=True)
-    out = torch_model.loss(weights, **tensors(batch | {"notes": notes}), **options(model), **more)
+    out = torch_model.loss(weights, **tensors(batch), **options(model), **more)
     out["loss"].backward()
     return out, {name: w.grad.numpy() for name, w in weights.items()}
 
@@ -63,7 +64,8 @@ def assert_close(ours, theirs, bound, name):
 def compare(model, params, batch, notes, state=None):
     """Loss, trace, final state and every gradient; returns the cells."""
     bound = BOUND[params.dtype.type]
-    loss, grads, trace, after = model.loss(params, batch, {"notes": notes}, state)
+    loss, grads, trace, after = model.loss(params, batch, {"voices.notes": notes}, state)
+    trace["voices.p"] = np.moveaxis(trace["voices.p"], 0, 2)
     given = state and tensors({name: state[name] for name in state if name[-2:] in (".h", ".c")})
     out, theirs = judge(model, params, batch, notes, state=given)
     assert_close(loss, out["loss"], bound, "loss")
@@ -124,7 +126,7 @@ def test_close_to_the_clip(model):
 def test_a_given_state(model, dtype):
     params, batch = model.init(4, dtype=dtype), make_batch(model.config.past, 2)
     rng = np.random.default_rng(5)
-    state = model.rest(params, B)
+    state = model.initial_state(params, B)
     state = {name: rng.uniform(-1, 1, h.shape).astype(h.dtype) for name, h in state.items()}
     compare(model, params, batch, draw_notes(model, params, batch, 1), state)
 
@@ -134,16 +136,16 @@ def test_playing(model):
     c, rng = model.config, np.random.default_rng(4)
     params = model.init(2)
     weights = torch_model.prepare(tensors(params))
-    state, keys = model.rest(params, 1), np.zeros((1, 88), np.uint8)
+    state, keys = model.initial_state(params, 1), np.zeros((1, 88), np.uint8)
     roll, theirs = torch.zeros(c.past, 88), {}
     for t in range(80):
-        u = {"voices": rng.random((1, c.voices), np.float32), "decoder": rng.random((1, 88), np.float32)}
+        u = {name: rng.random(shape, np.float32) for name, shape in model.draw_shapes(1).items()}
         keys, trace, state = model.step(params, state, keys, u)
-        drawn = (torch.tensor(u[name][0]) for name in ("voices", "decoder"))
+        drawn = torch.tensor(u["voices.u"][:, 0]), torch.tensor(u["decoder.u"][0])
         struck, theirs, p = torch_model.play(weights, roll, t, theirs, *drawn, lags=c.lags)
         roll = torch.cat([roll[1:], struck[None]])
         assert (struck.numpy() == keys[0]).all(), t
-        assert_close(trace["voices.p"][0], p, 1e-5, "voices.p")
+        assert_close(trace["voices.p"][:, 0], p, 1e-5, "voices.p")
     assert roll.sum() > 20
 
 
@@ -170,8 +172,8 @@ def test_twenty_steps(model, dtype, rate):
     for n in range(20):
         batch = make_batch(model.config.past, 100 + n)
         notes = draw_notes(model, params, batch, n)
-        batches.append(tensors(batch | {"notes": notes}))
-        _, grads, _, _ = model.loss(params, batch, {"notes": notes})
+        batches.append(tensors(batch | {"notes": np.moveaxis(notes, 0, 2)}))
+        _, grads, _, _ = model.loss(params, batch, {"voices.notes": notes})
         flat, moments = adam(params.flat, grads.flat, moments, rate)
         params = params.with_flat(flat)
     for name, w in torch_model.train(start, batches, rate, **options(model)).items():

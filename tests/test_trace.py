@@ -8,7 +8,7 @@ import pytest
 
 from minigen.errors import MinigenError
 from minigen.ladder import LADDER
-from minigen.music.steering import given, steer
+from minigen.music.steering import given_steps, steer
 from minigen.run.checkpoint import Trained
 from minigen.run.finetune import Finetune, play_learning
 from minigen.run.sample import play
@@ -23,20 +23,20 @@ def small(name):
     return Trained(model, model.init(1), {}, None)
 
 
-def saved(path, trained, primer=PRIMER, steps=24, tune=None, told=None):
+def saved(path, trained, primer=PRIMER, steps=24, tune=None, extra=None):
     if tune:
-        music = play_learning(trained, tune, 3, primer, 0.9, told)
+        music = play_learning(trained, tune, 3, primer, 0.9, extra)
     else:
-        music = play(trained, 3, primer, 0.9, told)
+        music = play(trained, 3, primer, 0.9, extra)
     rows, traces = zip(*islice(music, steps), strict=True)
-    head = PRIMER[:0] if primer is None or trained.model.follows else primer
+    head = PRIMER[:0] if primer is None or trained.model.needs_classes else primer
     save_trace(path, trained, np.concatenate([head, rows]), list(traces), 3, 0.9, tune)
     return np.array(rows), load_trace(path)
 
 
 @pytest.mark.parametrize("name", LADDER)
 def test_a_replayed_trace_is_the_same_music(name, tmp_path):
-    trained, steps = small(name), 16 if LADDER[name].follows else 24
+    trained, steps = small(name), 16 if LADDER[name].needs_classes else 24
     rows, trace = saved(tmp_path / "a.npz", trained, steps=steps)
     assert (replay(trained, trace) == rows).all() and (trace["keys"][:, 0] == rows).all()
     other = dict(trace)
@@ -53,7 +53,7 @@ def test_from_silence_steered_and_learning(tmp_path):
     trained = small("final")
     for settings in (
         {"primer": None},
-        {"told": list(given(steer(24, 5, chords="C|Am"), 5))},
+        {"extra": list(given_steps(steer(24, 5, chords="C|Am"), 5))},
         {"tune": Finetune("moving", 1e-3)},
     ):
         rows, trace = saved(tmp_path / "a.npz", trained, **settings)
