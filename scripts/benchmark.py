@@ -1,6 +1,6 @@
 """minigen's training and playing beside PyTorch's, in one run: who is how many times as fast, and where time goes.
 
-    python scripts/benchmark.py --out samples/benchmark.md     all of it (5 to 15 minutes; needs torch)
+    python scripts/benchmark.py --out samples/benchmark.md     all of it (about 5 minutes; needs torch)
     python scripts/benchmark.py --check                        the same, and exit code 1 where a bound is missed
     python scripts/benchmark.py --playing                      only how fast it plays, and learns while playing
     python scripts/benchmark.py --parts                        only where a step of the fast kernels spends its time
@@ -27,14 +27,14 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import numpy as np
-from benchmarks.peers import KEPT, LEARNING, PEERS, PLAYED, PLAYING, STEPS, WHOLE, T, alternate, minigen_step, problem
+from benchmarks.peers import KEPT, LEARNING, PEERS, PLAYED, PLAYING, WHOLE, T, alternate, minigen_step, problem
 from threadpoolctl import threadpool_limits
 
-from minigen.backend import install, use_device
+from minigen.backend import use_device
 from minigen.errors import MinigenError, Parser, finite, run
-from minigen.kernels import cores, standing
+from minigen.kernels import cores
 
-TIMES = {WHOLE: 1.6, KEPT: 1.6, STEPS: 6.0}  # at B=128: at least this many times as fast
+TIMES = {WHOLE: 1.6, KEPT: 1.6}  # at B=128: at least this many times as fast
 PEAK_SHARE = 0.55
 GIVEN = "PyTorch runs eagerly, is the model of the parity test, and is given the notes, which minigen draws."
 
@@ -64,23 +64,6 @@ def spread(times, digits: int = 1) -> str:
     return f"{middle} ({low} to {high})"
 
 
-def growth(threads: int, rounds: int = 5) -> list[str]:
-    """How the fast step grows with T, B and H, one at a time."""
-    lines = ["| T | B | H | ms | GFLOP | GFLOP/s |", "| --- | --- | --- | --- | --- | --- |"]
-    sizes = [(steps, 128, 100) for steps in (64, 256, 1024)] + [(T, B, 100) for B in (1, 16, 512)]
-    for steps, B, H in [*sizes, (T, 128, 50), (T, 128, 200)]:
-        step, times = minigen_step("fast", threads, steps, B, H), []
-        step()
-        for _ in range(rounds):
-            began = time.perf_counter()
-            step()
-            times.append(time.perf_counter() - began)
-        work = operations(problem(1, 1, H)[0], steps, B)
-        rate = work / np.median(times) / 1e9
-        lines.append(f"| {steps} | {B} | {H} | {spread(times)} | {work / 1e9:.1f} | {rate:.0f} |")
-    return lines
-
-
 def parts(threads: int, B: int) -> list[str]:
     """Where a step of the fast kernels spends its time, by function, without what it calls."""
     step = minigen_step("fast", threads, T, B)
@@ -97,57 +80,6 @@ def parts(threads: int, B: int) -> list[str]:
         where = f"{Path(file).parent.name}/{Path(file).name}" if "minigen" in file else "Python, NumPy"
         lines.append(f"| {where} {name.replace('|', ' ')} | {calls // 5} | {own / 5 * 1e3:.1f} | {own / total:.1%} |")
     return lines
-
-
-def savings(threads: int, B: int, rounds: int) -> list[str]:
-    """By how much a step grows without each kernel: the median over rounds, each beside a step with all of them."""
-    step, kernels = minigen_step("fast", threads, T, B), standing("cpu")
-    groups = {
-        "lstm": ("lstm", "voices"),
-        "softmax and draw": ("softmax", "draw"),
-        "octave loss": ("octave",),
-        "adam": ("adam",),
-    }
-    ratios = {group: [] for group in groups}
-    for _ in range(rounds):
-        for group, names in groups.items():
-            times = []
-            for left in (kernels, {key: kernels[key] for key in kernels if not key.startswith(names)}):
-                install(left)
-                with threadpool_limits(
-                    1 if "lstm_forward" in left else threads
-                ):  # the array LSTM's products are BLAS's
-                    step()
-                    began = time.perf_counter()
-                    step()
-                    times.append(time.perf_counter() - began)
-            ratios[group].append(times[1] / times[0] - 1)
-    install(kernels)
-    return [f"B = {B}: " + ", ".join(f"{group} {np.median(of):+.1%}" for group, of in ratios.items())]
-
-
-def imports() -> float:
-    """Milliseconds that `import minigen` takes over `import numpy`: the difference of medians of 10."""
-    medians = []
-    for module in ("numpy, minigen", "numpy"):
-        program = f"import time; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
-        runs = [subprocess.run([sys.executable, "-c", program], capture_output=True, cwd=ROOT) for _ in range(10)]
-        medians.append(np.median([float(done.stdout) for done in runs]) * 1e3)
-    return medians[0] - medians[1]
-
-
-def loading() -> list[float]:
-    """Seconds to compile all float32 kernels into an empty cache, and to load them from it."""
-    import tempfile
-
-    program = "import time; t = time.perf_counter(); from minigen.kernels import use_kernels; use_kernels('fast'); "
-    program += "print(time.perf_counter() - t)"
-    with tempfile.TemporaryDirectory() as cache:
-        env = os.environ | {"NUMBA_CACHE_DIR": cache}
-        runs = [
-            subprocess.run([sys.executable, "-c", program], capture_output=True, cwd=ROOT, env=env) for _ in range(2)
-        ]
-    return [float(done.stdout) for done in runs]
 
 
 def playing(threads: int, rounds: int) -> tuple[list[str], list[str]]:
@@ -241,19 +173,9 @@ def main():
             if share < PEAK_SHARE:
                 missed.append(f"{share:.0%} of the sgemm peak, not {PEAK_SHARE:.0%}")
         lines.append("")
-    extra, (compiled, loaded) = imports(), loading()
     lines += ["## Playing", "", *played]
     missed += missed_playing
-    lines += ["## How the fast step grows", "", *growth(args.threads), ""]
-    lines += ["## Where its time goes", "", *parts(args.threads, args.batch), "", *parts(args.threads, 1), ""]
-    lines += ["## How much longer a step takes without each kernel", ""]
-    lines += ["The layer runs on the array code instead. Each is measured beside a step with all kernels.", ""]
-    lines += [*savings(args.threads, args.batch, args.rounds), "", *savings(args.threads, 1, args.rounds), ""]
-    lines += ["## Starting", "", f"`import minigen` takes {extra:.0f} ms over `import numpy`; the float32 kernels "
-              f"compile in {compiled:.0f} s and load from the cache in {loaded:.2f} s."]  # fmt: skip
-    for value, bound, words in ((extra, 50, "ms of import"), (compiled, 60, "s to compile"), (loaded, 1, "s to load")):
-        if value > bound:
-            missed.append(f"{value:.2f} {words}, not {bound}")
+    lines += ["## Where the time of a step goes", "", *parts(args.threads, args.batch), "", *parts(args.threads, 1)]
     lines += ["", "## Bounds missed", "", *(f"* {sentence}" for sentence in missed or ["none"])]
     return write(lines, args, missed)
 

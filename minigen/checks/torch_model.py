@@ -1,11 +1,9 @@
 """`final` and `pause-loss` in PyTorch: the judge of minigen's hand-written gradients.
 
 Written from the specification alone (the equations, not minigen's code) and sharing nothing with minigen:
-autograd does every backward pass here. The benchmark uses it as its peer, in two forms of the recurrence:
-
-    step by step     the LSTM's equations written out, one time step after the other, any dtype;
-    whole sequence   `torch.lstm`, the operator that `torch.nn.LSTM.forward` calls, time-major, contiguous
-                     (oneDNN in float32). `prepare` makes its weights, inside the graph or once beforehand.
+autograd does every backward pass here, and `torch.lstm` every LSTM: the operator that `torch.nn.LSTM.forward` calls,
+time-major (oneDNN in float32). `prepare` makes its weights, inside the graph or once beforehand. The benchmark uses
+this program as its peer.
 
 Weights are a dict by name, `(in, out)`, gate order i f o g in blocks of H along the last axis.
 T time, B batch, K classes, V voices, L lags, H hidden, P rows of past.
@@ -30,19 +28,8 @@ def prepare(weights):
     return prepared
 
 
-def lstm_steps(x, h, c, Wx, Wh, b):
-    """c = f c + i g, h = o tanh(c); i, f, o = sigmoid, g = tanh. Every h (T, B, H), last h and c (B, H)."""
-    hs = []
-    for x_t in x:
-        i, f, o, g = (x_t @ Wx + h @ Wh + b).chunk(4, -1)
-        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-        h = o.sigmoid() * c.tanh()
-        hs.append(h)
-    return torch.stack(hs), h, c
-
-
-def lstm_whole(x, h, c, w_ih, w_hh, bias):
-    """The same through torch's own LSTM, all steps in one call; its second bias is zero."""
+def lstm(x, h, c, w_ih, w_hh, bias):
+    """All steps in one call -> every h (T, B, H), the last h and c (B, H). Torch's second bias is zero."""
     flat = [w_ih, w_hh, bias, torch.zeros_like(bias)]
     hs, h, c = torch.lstm(x, (h[None], c[None]), flat, True, 1, 0.0, torch.is_grad_enabled(), False, False)
     return hs, h[0], c[0]
@@ -56,7 +43,7 @@ def fold(roll, keys):
 
 def loss(
     weights, roll, start, mask, notes, *, lags, pause_loss, stop_gradient,
-    keys=12, voices=5, time_bits=6, state=None, whole_sequence=False,
+    keys=12, voices=5, time_bits=6, state=None,
 ):  # fmt: skip
     """All that a training step needs, as a dict; `loss` is the scalar to call `.backward()` on.
 
@@ -66,19 +53,18 @@ def loss(
     reader_w (T, B, L), cells (T, B, K or K+1) before the clip, the pause cell last, decoder_p (T, B, 88), 0
     where the class is off, and the state after the last step.
     """
-    if whole_sequence and "reader.Wx" in weights:
+    if "reader.Wx" in weights:
         weights = prepare(weights)
     T, B = mask.shape
     P = len(roll) - T
     dtype = weights["weights.W"].dtype
     state, last = state or {}, {}
 
-    def lstm(name, *parts):
+    def layer(name, *parts):
         x = torch.cat(parts, -1)
-        run, kinds = (lstm_whole, TORCH_NAMES.values()) if whole_sequence else (lstm_steps, TORCH_NAMES)
-        w = [weights[f"{name}.{kind}"] for kind in kinds]
+        w = [weights[f"{name}.{kind}"] for kind in TORCH_NAMES.values()]
         h, c = (state.get(f"{name}.{s}", x.new_zeros(B, w[2].shape[-1] // 4)) for s in "hc")
-        hs, last[f"{name}.h"], last[f"{name}.c"] = run(x, h, c, *w)
+        hs, last[f"{name}.h"], last[f"{name}.c"] = lstm(x, h, c, *w)
         return hs
 
     def linear(name, x):
@@ -93,16 +79,16 @@ def loss(
     bits = (steps[..., None] >> torch.arange(time_bits) & 1).to(dtype)
 
     # the history reader
-    reader_w = linear("weights", lstm("reader", x, bits)).softmax(-1)
+    reader_w = linear("weights", layer("reader", x, bits)).softmax(-1)
     reading = sum(reader_w[..., n : n + 1] * classes[P - lag : P - lag + T] for n, lag in enumerate(lags))
-    features = lstm("aggregator", reading, lstm("local", x, bits))
+    features = layer("aggregator", reading, layer("local", x, bits))
 
-    # the voices, each hearing what those before it played in the same step
-    heard = features.new_zeros(T, B, keys)
+    # the voices, each reading what those before it played in the same step
+    played = features.new_zeros(T, B, keys)
     p = []
     for v in range(voices):
-        p.append(linear(f"head{v + 1}", lstm(f"voice{v + 1}", features, heard)).softmax(-1))
-        heard = torch.maximum(heard, F.one_hot(notes[..., v], keys + 1)[..., :keys].to(dtype))
+        p.append(linear(f"head{v + 1}", layer(f"voice{v + 1}", features, played)).softmax(-1))
+        played = torch.maximum(played, F.one_hot(notes[..., v], keys + 1)[..., :keys].to(dtype))
 
     # their union
     cells, truth = torch.zeros_like(target), target
@@ -120,7 +106,7 @@ def loss(
     voices_loss = entropy / (mask.sum() * cells.shape[-1])
 
     # the octave decoder, judged on the keys whose class is on
-    logits = linear("keys", lstm("octave", roll[P - 1 : -1], target, bits))
+    logits = linear("keys", layer("octave", roll[P - 1 : -1], target, bits))
     allowed = target[..., torch.arange(88) % keys]
     entropy = F.binary_cross_entropy_with_logits(logits, roll[P:], weight=allowed * mask, reduction="sum")
     decoder_loss = entropy / (mask.sum() * 88)
@@ -140,11 +126,11 @@ def play(weights, roll, time, state, uniforms, octave_uniforms, *, lags, keys=12
     """
     last = {}
 
-    def lstm(name, *parts):
+    def layer(name, *parts):
         x = torch.cat(parts, -1)[None, None]
         w = [weights[f"{name}.{kind}"] for kind in TORCH_NAMES.values()]
         h, c = (state.get(f"{name}.{s}", x.new_zeros(1, w[1].shape[-1])) for s in "hc")
-        hs, last[f"{name}.h"], last[f"{name}.c"] = lstm_whole(x, h, c, *w)
+        hs, last[f"{name}.h"], last[f"{name}.c"] = lstm(x, h, c, *w)
         return hs[0, 0]
 
     def linear(name, x):
@@ -152,22 +138,22 @@ def play(weights, roll, time, state, uniforms, octave_uniforms, *, lags, keys=12
 
     classes = fold(roll, keys)
     bits = (torch.tensor(time) >> torch.arange(time_bits) & 1).to(roll.dtype)
-    w = linear("weights", lstm("reader", classes[-1], bits)).softmax(-1)
+    w = linear("weights", layer("reader", classes[-1], bits)).softmax(-1)
     reading = w @ classes[[len(roll) - lag for lag in lags]]
-    features = lstm("aggregator", reading, lstm("local", classes[-1], bits))
+    features = layer("aggregator", reading, layer("local", classes[-1], bits))
 
-    heard, p = features.new_zeros(keys), []
+    played, p = features.new_zeros(keys), []
     for v in range(voices):
-        p.append(linear(f"head{v + 1}", lstm(f"voice{v + 1}", features, heard)).softmax(-1))
+        p.append(linear(f"head{v + 1}", layer(f"voice{v + 1}", features, played)).softmax(-1))
         cdf = p[v].cumsum(-1)
         note = int((cdf <= uniforms[v] * cdf[-1]).sum())
         if note < keys:
-            heard = heard.index_fill(0, torch.tensor(note), 1)
+            played = played.index_fill(0, torch.tensor(note), 1)
 
-    logits = linear("keys", lstm("octave", roll[-1], heard, bits))
-    octaves = F.pad(logits.sigmoid() * heard[torch.arange(88) % keys], (0, -88 % keys)).unflatten(-1, (-1, keys))
+    logits = linear("keys", layer("octave", roll[-1], played, bits))
+    octaves = F.pad(logits.sigmoid() * played[torch.arange(88) % keys], (0, -88 % keys)).unflatten(-1, (-1, keys))
     struck = F.pad(octave_uniforms, (0, -88 % keys), value=1.0).unflatten(-1, (-1, keys)) < octaves
-    missed = (heard > 0) & ~struck.any(0)
+    missed = (played > 0) & ~struck.any(0)
     struck = struck | F.one_hot(octaves.argmax(0), len(octaves)).T.bool() & missed
     return struck.flatten()[:88].to(roll.dtype), last, torch.stack(p)
 

@@ -24,12 +24,14 @@ LEFT_OUT = (tokenize.COMMENT, tokenize.NL, tokenize.ENDMARKER)
 
 def code_of(source: str) -> str:
     """Source as its tokens, without comments, docstrings and spaces: the same on every version of Python."""
-    kept, begins = [], True
+    kept, begins, docstring = [], True, False
     for token in tokenize.generate_tokens(io.StringIO(textwrap.dedent(source)).readline):
-        if token.type in LEFT_OUT or (begins and token.type == tokenize.STRING):
+        if token.type in LEFT_OUT or (docstring and token.type == tokenize.NEWLINE):
             continue
-        begins = token.type in MARKS
-        kept.append(MARKS.get(token.type, token.string))
+        docstring = begins and token.type == tokenize.STRING
+        if not docstring:
+            begins = token.type in MARKS
+            kept.append(MARKS.get(token.type, token.string))
     return "".join("".join(kept).split())
 
 

@@ -22,8 +22,8 @@ from minigen.ladder import LADDER
 
 T = 256
 PLAYED = 64  # steps of a piece that are timed together
-WHOLE, KEPT, STEPS = "PyTorch, whole sequence", "PyTorch, whole sequence, memory kept", "PyTorch, step by step"
-PEERS = ("minigen, fast", "minigen, reference", WHOLE, KEPT, STEPS)
+WHOLE, KEPT = "PyTorch", "PyTorch, memory kept"
+PEERS = ("minigen, fast", "minigen, reference", WHOLE, KEPT)
 PLAYING = ("minigen, playing, whole", "minigen, playing, fast", "minigen, playing, reference", "PyTorch, playing")
 LEARNING = ("minigen, learning, whole", "minigen, learning, fast", "PyTorch, learning")
 
@@ -57,7 +57,7 @@ def notes_for_torch(model, given: dict):
     return np.moveaxis((given["voices.u"] * (model.config.keys + 1)).astype(np.int64), 0, 2)
 
 
-def torch_step(whole_sequence: bool, threads: int, T: int, B: int):
+def torch_step(threads: int, T: int, B: int):
     """The same in PyTorch, given the notes."""
     import torch
 
@@ -67,11 +67,10 @@ def torch_step(whole_sequence: bool, threads: int, T: int, B: int):
     model, params, batch, given = problem(T, B)
     notes = notes_for_torch(model, given)
     tensors = {name: torch.tensor(array) for name, array in (batch | {"notes": notes}).items()}
-    weights = {name: torch.tensor(params[name]) for name in params}
-    weights = torch_model.prepare(weights) if whole_sequence else weights
+    weights = torch_model.prepare({name: torch.tensor(params[name]) for name in params})
     weights = {name: w.detach().clone().requires_grad_() for name, w in weights.items()}
     optimiser = torch_model.optimiser(weights, 1e-4)
-    options = {"lags": model.config.lags, "pause_loss": True, "stop_gradient": False, "whole_sequence": whole_sequence}
+    options = {"lags": model.config.lags, "pause_loss": True, "stop_gradient": False}
     return lambda: torch_model.step(weights, optimiser, tensors, **options)
 
 
@@ -107,7 +106,7 @@ def torch_play(threads: int, learning: bool):
     }
     notes = notes_for_torch(model, given)
     window = {name: torch.tensor(array) for name, array in (batch | {"notes": notes}).items()}
-    options = {"lags": c.lags, "pause_loss": True, "stop_gradient": False, "whole_sequence": True}
+    options = {"lags": c.lags, "pause_loss": True, "stop_gradient": False}
     roll, state, rng, time = torch.zeros(past, 88), {}, np.random.default_rng(0), 0
 
     def play_some():
@@ -136,7 +135,7 @@ def make(peer: str, threads: int, T: int, B: int):
         return minigen_step(peer.partition(", ")[2], threads, T, B)
     if peer == KEPT and not keep_memory():
         raise MinigenError("this system's malloc cannot be told to keep memory: run the benchmark on Linux with glibc")
-    return torch_step(peer != STEPS, threads, T, B)
+    return torch_step(threads, T, B)
 
 
 def peak_memory() -> float:
