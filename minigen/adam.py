@@ -13,7 +13,7 @@ BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
 @dataclass
 class Moments:
-    """Adam's memory: running means of the gradient and of its square, and how many updates they have seen."""
+    """Adam's memory: running means of the gradient and of its square, and the number of updates so far."""
 
     m: Any
     v: Any

@@ -12,7 +12,8 @@
 
 Each trains on the chorales (latency and the tasks on patterns and random bits) with 3 seeds, in under 15 minutes on two
 cores. It prints its figures, writes them and a picture into generated/ (with --write into samples/diary/, and its
-sentence into README.md), and ends in one sentence: the claim holds, does not hold here, or is not decided.
+sentence into the table in samples/diary/README.md), and ends in one sentence: the claim holds, does not hold here, or
+is not decided.
 """
 
 import re
@@ -81,9 +82,10 @@ def verdicts(folder: Path) -> list[str]:
         words = line[1] if line else re.sub(r"^Claim \d: ", "", " ".join(text.split("\n\n")[1].split()))
         verdict, _, parts = text.rpartition("\n**")[2].partition(".**")[0].partition(": ")
         outcome = re.search(r"holds|does not hold|is not decided", verdict)[0].removeprefix("is ")
-        said = [part.rpartition(": ")[::2] for part in parts.split("; ")]
-        said = [f"*{kind}:* {'; '.join(of)}" for kind in ANSWERS if (of := [w for w, answer in said if answer == kind])]
-        lines.append(f"| [{claim}]({path.relative_to(ROOT).as_posix()}) | {words} | {outcome} | {'. '.join(said)} |")
+        answers = [part.rpartition(": ")[::2] for part in parts.split("; ")]
+        by_kind = {kind: [part for part, answer in answers if answer == kind] for kind in ANSWERS}
+        outcomes = [f"*{kind}:* {'; '.join(parts)}" for kind, parts in by_kind.items() if parts]
+        lines.append(f"| [{claim}]({path.name}) | {words} | {outcome} | {'. '.join(outcomes)} |")
     return lines
 
 
@@ -95,13 +97,14 @@ def main():
     add("--minutes", type=finite(0.01, 1000), help="of one core, for every model and seed (default: the claim's own)")
     add("--kernels", choices=CHOICES, default="auto", help="default: a kernel behind each layer")
     add("--out", type=Path, default=Path("generated"), metavar="FOLDER")
-    add("--write", action="store_true", help="into samples/diary, and its sentence into README.md")
+    add("--write", action="store_true", help="into samples/diary, and its sentence into the README.md there")
     args = parser.parse_args()
     args.out = ROOT / "samples" / "diary" if args.write else args.out
     module = import_module(f"claims.claim_{CLAIMS[args.claim]}")
     if args.minutes and not module.MINUTES:
         raise MinigenError(f"{args.claim} trains for a number of steps of its own: leave out --minutes")
     print(module.__doc__.strip(), flush=True)
+    use_kernels(args.kernels, 1, print)  # compiled here, once, and not in every process
     # spawned and not forked: the threads of compiled code do not survive a fork
     with ProcessPoolExecutor(cores(), mp_context=get_context("spawn")) as pool:
         waiting = [
@@ -115,7 +118,7 @@ def main():
     found = [{part: what for part, (what, _) in seed.items()} for seed in done]
     report(args.claim, found, sum(minutes for seed in done for _, minutes in seed.values()), args.out)
     if args.write:
-        write_between(ROOT / "README.md", "diary", verdicts(args.out))
+        write_between(args.out / "README.md", "diary", verdicts(args.out))
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def main():
         raise MinigenError(f"{args.checkpoint} does not say which songs were held out: train it again") from error
     name = trained.header.get("data", "").partition(":")[0]
     corpus = args.corpus or (name if name in CORPORA else None)
-    songs, _ = find_songs(args.sources, corpus, *limits, say=print)
+    songs, _ = find_songs(args.sources, corpus, *limits, log=print)
     if songs.digest() != digest:
         raise MinigenError(f"{args.checkpoint} was trained on other songs than these: name those it was trained on")
     train, valid = ([trim(r, c.steps_a_bar) for r in part.rolls] for part in split(songs, seed, valid))

@@ -2,7 +2,7 @@
 
     python scripts/ladder.py                                 3 minutes, and 3,200 fragments, 3 seeds; under 2 hours
     python scripts/ladder.py --minutes 0.2 --seeds 1         a taste of it
-    python scripts/ladder.py --write                         ... and put the table into README.md and samples/results.md
+    python scripts/ladder.py --write                         ... and put the table into samples/results.md
 
 Two rungs are trained side by side, one core each, the rate falling from 0.003 to 0 in a straight line; minutes and
 milliseconds are of processor time. What is done is kept in runs/ladder-... and not done again: remove it after a change
@@ -11,12 +11,11 @@ particle estimate where voices carry states: minigen/run/likelihood.py), over th
 most 5 classes and 7 keys.
 """
 
-import argparse
 import json
-import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,7 +39,7 @@ BATCH, RATE, FRAGMENTS = 16, 0.003, 3200
 PIECES = 8
 
 
-def job(args, name: str, seed: int, budget: str) -> dict:
+def job(args, budget: str, name: str, seed: int) -> dict:
     """One rung, one seed, one budget ("time" or "fragments")."""
     use_kernels("fast", 1)
     model, (train, valid) = LADDER[name](), learned_and_held_out(args.corpus)
@@ -66,21 +65,17 @@ def job(args, name: str, seed: int, budget: str) -> dict:
 
 
 def all_jobs(args, folder: Path) -> None:
-    """Run what has not been run, a process each, as many at a time as there are cores."""
+    """Run what has not been run, as many jobs at a time as there are cores, and keep what each gives."""
     tasks = [(b, n, s) for b in ("time", "fragments") for s in range(args.seeds) for n in args.only or LADDER]
-    tasks = [task for task in tasks if not path_of(folder, *task).exists()]
-
-    def start(task):
-        budget, name, seed = task
-        began = time.monotonic()
-        done = subprocess.run([sys.executable, *sys.argv, "--job", name, str(seed), budget], check=False)
-        said = f"{time.monotonic() - began:.0f} s" if done.returncode == 0 else "failed"
-        print(f"{name}, seed {seed}, {budget}: {said}", flush=True)
-        return done.returncode
-
-    with ThreadPoolExecutor(args.jobs) as pool:
-        if any(list(pool.map(start, tasks))):
-            raise MinigenError("a rung could not be trained: see its message above, and run this again to go on")
+    use_kernels("fast", 1, print)  # compiled here, once, and not in every process
+    # spawned and not forked: the threads of compiled code do not survive a fork
+    with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
+        jobs = {pool.submit(job, args, *task): task for task in tasks if not path_of(folder, *task).exists()}
+        for done in as_completed(jobs):
+            budget, name, seed = jobs[done]
+            found = json.dumps(done.result()).encode()
+            write_atomically(path_of(folder, budget, name, seed), lambda file, found=found: file.write(found))
+            print(f"{name}, seed {seed}, {budget}: done", flush=True)
 
 
 def path_of(folder: Path, budget: str, name: str, seed: int) -> Path:
@@ -94,7 +89,7 @@ def mean_and_range(values, digits: int) -> str:
 
 
 def table(args, folder: Path) -> list[str]:
-    """The whole table, a line a rung, in the order of the diary."""
+    """The whole table, one line per rung, in the order of the diary."""
     times = ((f"{args.minutes:g} min", "time"), (f"{args.fragments:,} fragments", "fragments"))
     head = ["date", "rung", "parameters", "ms per step"]
     head += [f"{of}, {words}" for words, _ in times for of in ("12 classes", "88 keys", "notes per step")]
@@ -145,24 +140,18 @@ def main():
     add("--particles", type=finite(1, 10**5, int), default=64, help="of the likelihood's estimate")
     add("--only", nargs="+", choices=list(LADDER), help="only these rungs")
     add("--jobs", type=finite(1, 64, int), default=min(2, cores()), help="rungs trained side by side")
-    add("--write", action="store_true", help="put the table into README.md and samples/results.md")
-    add("--job", nargs=3, help=argparse.SUPPRESS)  # how the script starts itself
+    add("--write", action="store_true", help="put the table into samples/results.md")
     args = parser.parse_args()
     if args.write and args.only:
         raise MinigenError("--write is for the whole table: leave out --only")
     name = f"ladder-{args.corpus}-{args.minutes:g}min-{args.fragments}of{BATCH}-rate{RATE:g}-{args.particles}"
     folder = Path("runs") / name
     folder.mkdir(parents=True, exist_ok=True)
-    if args.job:
-        name, seed, budget = args.job[0], int(args.job[1]), args.job[2]
-        found = json.dumps(job(args, name, seed, budget))
-        write_atomically(path_of(folder, budget, name, seed), lambda file: file.write(found.encode()))
-        return
     all_jobs(args, folder)
     lines = table(args, folder)
     print("\n".join(lines))
-    for path in (ROOT / "README.md", ROOT / "samples" / "results.md") if args.write else ():
-        write_between(path, "ladder", lines)
+    if args.write:
+        write_between(ROOT / "samples" / "results.md", "ladder", lines)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 python scripts/sample.py                                        16 bars by samples/chorales.npz
 python scripts/sample.py runs/bach-final/best.npz --bars 64 --seed 7 --temperature 0.9
 python scripts/sample.py --primer my_song.mid --num-outputs 4   go on from the first bar of a song, four times
-python scripts/sample.py --key Am --chords "Am|Dm|E7"           in a key, a chord a bar
+python scripts/sample.py --key Am --chords "Am|Dm|E7"           in a key, one chord per bar
 python scripts/sample.py --inject melody.mid                    the voices harmonise a melody
 python scripts/sample.py --finetune reset --finetune-rate 1e-4  the network trains on what it is playing
 python scripts/sample.py --trace piece.npz                      every number behind every step, for scripts/plot.py
@@ -52,15 +52,15 @@ def arguments():
     add("--num-outputs", type=finite(1, 10_000, int), default=1, help="pieces, of seeds SEED, SEED+1, ...")
     add = parser.add_argument_group("steering (models on 12 classes)").add_argument
     add("--key", help="the voices keep to this key: C, F#, Am, ...")
-    add("--chords", help='and to a chord a bar, again and again: "C|Am|F|G7"')
+    add("--chords", help='and to one chord per bar, again and again: "C|Am|F|G7"')
     add("--inject", type=Path, metavar="FILE.mid", help="its notes sound as they are, and the voices harmonise them")
     add = parser.add_argument_group("learning while playing").add_argument
     add("--finetune", choices=["off", *MODES], default="off", help="train on what was played before every step")
     add("--finetune-rate", type=finite(0, 1), help="Adam's rate (default: 1e-4)")
-    add("--finetune-iters", type=finite(1, 10**6, int), help="updates a step (default: 1)")
+    add("--finetune-iters", type=finite(1, 10**6, int), help="updates per step (default: 1)")
     add("--finetune-window", type=finite(1, 10**6, int), help="on the last so many steps (default: 256)")
     add = parser.add_argument_group("what is written").add_argument
-    add("--bpm", type=finite(10, 1000), default=120, help="quarters a minute (default: 120)")
+    add("--bpm", type=finite(10, 1000), default=120, help="quarters per minute (default: 120)")
     add("--out", type=Path, default=Path("generated"), metavar="FOLDER", help="where to write")
     add("--trace", type=Path, metavar="FILE.npz", help="every number behind every step, for scripts/plot.py")
     args = parser.parse_args()

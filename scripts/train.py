@@ -50,15 +50,8 @@ LICENCES = {
     "bach": "weights CC0 1.0; trained on chorales encoded in music21, none of which is stored here",
 }
 DEFAULTS = {"model": "final", "batch": 64, "rate": 0.01, "seed": 0, "valid": 0.1, "meta_rate": 1.0}
-KEPT = (
-    "sources",
-    "corpus",
-    "max_tracks",
-    "max_tempos",
-    "meta",
-    "first_order",
-    *DEFAULTS,
-)  # what a resumed run takes from its config.json
+# what a resumed run takes from its config.json
+KEPT = ("sources", "corpus", "max_tracks", "max_tempos", "meta", "first_order", *DEFAULTS)
 
 
 def arguments():
@@ -75,7 +68,7 @@ def arguments():
     add("--seed", type=finite(0, 2**63 - 1, int), help="default: 0")
     add("--device", choices=["auto", "cpu", "cuda"], default="auto")
     add("--kernels", choices=CHOICES[:3], default="auto", help="the array code, or a kernel behind each layer")
-    add("--threads", type=finite(1, 4096, int), help="default: one a core; ranks share the cores")
+    add("--threads", type=finite(1, 4096, int), help="default: one per core; ranks share the cores")
     add("--valid", type=finite(0.001, 0.9), help="share of the songs held out (default: 0.1)")
     add("--max-tracks", type=finite(1, 10**4, int), help="refuse files with more tracks that have notes")
     add("--max-tempos", type=finite(0, 10**6, int), help="refuse files with more tempo changes")
@@ -161,7 +154,7 @@ def loop(args, model, state: Run, folder: Folder, data: Dataset, valid: list, st
             continue
         found = None if ranks.rank else validate(model, state.params, valid, args.seed, meta)
         found, rate = ranks.broadcast(found), state.rate
-        # where a run is stopped between two validations nothing is judged, so that going on is as never having stopped
+        # nothing is judged where a run is stopped between two validations: see `Folder.end`
         verdict = "" if state.step % EVERY else judge(state, found["loss"], PATIENCE)
         shown = found["loss"]
         row = {"step": state.step, "seconds": round(before + spent, 3), "rate": rate}
@@ -194,7 +187,7 @@ def main(ranks: Ranks):
     if args.meta:
         check(model, xp)
     limits = {"max_tracks": args.max_tracks, "max_tempos": args.max_tempos}
-    songs, name = find_songs(args.sources, args.corpus, **limits, say=print)
+    songs, name = find_songs(args.sources, args.corpus, **limits, log=print)
     print_refused(songs)
     kernels = use_kernels(args.kernels, args.threads or ranks.threads(), print, xp)
     c = model.config
@@ -237,12 +230,9 @@ def main(ranks: Ranks):
         return code
     if ended == "flat":
         print("the held-out loss no longer falls, at the lowest rate")
-    best = checkpoint.load(path / "best.npz").header["metrics"]
+    best = folder.end()
     print(f"best held-out loss {best['valid_loss']:.4f} (all parts together) at step {best['step']}; it is in {path}")
     print(f"hear it: python scripts/sample.py {path / 'best.npz'}")
-    last = state.rows[-1]
-    if last["valid_loss"] < best["valid_loss"]:  # not judged: see `loop`
-        print(f"the last weights, at step {last['step']}, are better: {last['valid_loss']:.4f}, in {path / 'last.npz'}")
     if ended == "stopped":
         print(f"stopped and saved; go on: python scripts/train.py --resume {path}")
     if took:

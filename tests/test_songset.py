@@ -311,9 +311,9 @@ def test_the_chorales_are_read_once(monkeypatch):
     assert len(few) == 2
     monkeypatch.setattr(carried, "getComposer", lambda name: few)
     told = []
-    songs = bach_chorales(say=told.append)
+    songs = bach_chorales(log=told.append)
     assert len(told) == 1 and "minute" in told[0]
-    again = bach_chorales(say=told.append)
+    again = bach_chorales(log=told.append)
     assert len(told) == 1 and (again.names, again.refused) == (songs.names, songs.refused)
     assert (songs.names, songs.refused) == (["bwv10.7.mxl", "bwv108.6.mxl"], [])
     whole, upbeat = songs.rolls

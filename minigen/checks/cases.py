@@ -1,6 +1,6 @@
 """A gradient case for every layer: `check(**vars(CASES["lstm"]()))`, with the layer's module or an edited copy of it.
 
-The sizes are odd and all different, so that an axis that is mixed up is seen; every array is the same each time.
+The sizes are odd and all different, so that a wrong axis shows; every array is the same each time.
 """
 
 from types import SimpleNamespace

@@ -57,7 +57,7 @@ CHOICES = ("auto", "reference", "fast", "whole")
 
 
 def keep_memory() -> bool:
-    """Tell glibc's malloc to keep what is freed, for the whole process; False where there is no such thing to tell.
+    """Tell glibc's malloc to keep what is freed, for the whole process; False where it cannot be.
 
     A training step makes and frees the same large arrays every time. Left alone, malloc gives their pages back to the
     system and takes new ones, and every page costs a fault. The process stays as large as it ever was.
@@ -75,7 +75,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
-def standing(table: str, say=lambda words: None) -> dict:
+def standing(table: str, log=lambda line: None) -> dict:
     """The kernels of a table whose originals are as they were tested: name -> (function, whether they still are)."""
     from minigen.kernels.originals import Originals
 
@@ -84,22 +84,22 @@ def standing(table: str, say=lambda words: None) -> dict:
         module = import_module(f"minigen.kernels.{table}.{file}")
         kept = Originals(f"kernels/{table}/{file}.py", originals)
         if edited := kept.edited():
-            say(f"{edited}: {', '.join(names)}")
+            log(f"{edited}: {', '.join(names)}")
             continue
         found |= {name: (getattr(module, name), kept.stand) for name in names}
     return found
 
 
-def use_kernels(choice: str, threads: int | None = None, say=lambda words: None, xp=np, playing: bool = False) -> str:
+def use_kernels(choice: str, threads: int | None = None, log=lambda line: None, xp=np, playing: bool = False) -> str:
     """Choose what runs, and how many threads, for the whole process; returns the words to show.
 
     reference    the array code alone
     fast         a kernel behind each layer that has one: in Numba, or where `xp` is CuPy in CUDA
     whole        the same, but `final` and `pause-loss` play, and learn while playing, by a copy of the whole model
-    auto         fast, or the array code where `playing`, on a CPU, says that nothing is learned
+    auto         fast, or the array code where `playing` is True, on a CPU: nothing is learned
 
     The kernels for a CPU split the batch over the threads and give each its own products, so BLAS gets one, and freed
-    memory is kept; the array code leaves the threads to BLAS. `say` is called before they are loaded, since the first
+    memory is kept; the array code leaves the threads to BLAS. `log` is called before they are loaded, since the first
     time they are compiled, and for each that stays out since the code that it translates was edited.
     Raises MinigenError where `fast` or `whole` is asked for and cannot be had.
     """
@@ -114,10 +114,10 @@ def use_kernels(choice: str, threads: int | None = None, say=lambda words: None,
         threadpool_limits(threads)
         return f"reference, the array code (threads: {threads})"
     if xp is not np:
-        install(standing("cuda", say), "cupy")
+        install(standing("cuda", log), "cupy")
         threadpool_limits(threads)
         return "fast (CUDA)"
-    say("loading the kernels (compiled the first time, in about half a minute)")
+    log("loading the kernels (compiled the first time, in about half a minute)")
     try:
         from minigen.kernels import cpu
     except ImportError as error:
@@ -131,8 +131,8 @@ def use_kernels(choice: str, threads: int | None = None, say=lambda words: None,
     if choice == "whole":
         from minigen.kernels.whole import copy_of
 
-        copy = copy_of(standing("whole", say))
-    install(standing("cpu", say), whole_copy=copy)
+        copy = copy_of(standing("whole", log))
+    install(standing("cpu", log), whole_copy=copy)
     keep_memory()
     threadpool_limits(1)
     return f"{'whole' if choice == 'whole' else 'fast'} (Numba, threads: {threads})"

@@ -2,7 +2,7 @@
 
 Every module that a kernel translates has a digest in originals.json: of its functions, classes and constants as they
 are in memory, without comments and docstrings. Where a digest differs, or a function or constant is replaced later
-while the program runs, the kernel stays out, the array code runs, and one line says so.
+while the program runs, the kernel stays out, the array code runs, and one line reports it.
 
     python -m minigen.kernels.originals     writes the digests anew: run it after an edit, once the tests pass
 """
@@ -76,7 +76,7 @@ class Originals:
 
     def __init__(self, kernel: str, names: tuple[str, ...]):
         self.kernel, self.modules = kernel, [import_module(f"minigen.{name.replace('/', '.')}") for name in names]
-        self.now, self.told = names_of(self.modules), False
+        self.now, self.warned = names_of(self.modules), False
 
     def edited(self) -> str:
         """A line on the first module that is not as it was tested, or ""."""
@@ -85,13 +85,13 @@ class Originals:
         return self._line(changed[0]) if changed else ""
 
     def stand(self) -> bool:
-        """Whether nothing was replaced since; the first time that something was, a warning says so."""
+        """Whether nothing was replaced since; the first time that something was, it warns."""
         for name, space, kept in self.now:
             for key, thing in kept.items():
                 if space.get(key) is not thing:
-                    if not self.told:
+                    if not self.warned:
                         warnings.warn(self._line(name), stacklevel=2)
-                    self.told = True
+                    self.warned = True
                     return False
         return True
 

@@ -11,24 +11,24 @@ from minigen.music.midi import BAR, KEYS, LOWEST, READER_VERSION, Refused
 from minigen.music.songset import SongSet, cached, each_once, read_songs
 
 
-def bach_chorales(say=None) -> SongSet:
+def bach_chorales(log=None) -> SongSet:
     """The four-part pieces of music21's Bach that are in 4/4 and wholly on the grid of 16ths: 324 of 433 files (10.5).
 
     Struck notes: of tied ones the first, no grace notes, repeats not played out, an upbeat in its place in the bar.
-    Parsed once, in about a minute (`say` is called), and kept in the cache. Raises MinigenError without music21.
+    Parsed once, in about a minute (`log` is called), and kept in the cache. Raises MinigenError without music21.
     """
     try:
         installed = version("music21")
     except PackageNotFoundError:
         raise MinigenError('the chorales need music21: pip install -e ".[corpus]"') from None
-    return cached(f"bach-{installed}-{READER_VERSION}.npz", lambda: _parse_all(say))
+    return cached(f"bach-{installed}-{READER_VERSION}.npz", lambda: _parse_all(log))
 
 
-def _parse_all(say) -> SongSet:
+def _parse_all(log) -> SongSet:
     from music21 import converter, corpus
 
-    if say is not None:
-        say("reading the chorales, this once (about a minute)")
+    if log is not None:
+        log("reading the chorales, this once (about a minute)")
     songs = SongSet([], [])
     for path in sorted(map(Path, corpus.getComposer("bach")), key=lambda path: path.name):
         try:
@@ -72,10 +72,10 @@ SONGS = Path(__file__).resolve().parents[2] / "samples" / "songs"
 CORPORA = ("songs", "bach")
 
 
-def find_songs(sources, corpus: str | None, max_tracks=None, max_tempos=None, say=None) -> tuple[SongSet, str]:
+def find_songs(sources, corpus: str | None, max_tracks=None, max_tempos=None, log=None) -> tuple[SongSet, str]:
     """The songs of the files named, or of a corpus (minigen's own songs if neither), and a name for them."""
     if not sources and corpus == "bach":
-        return bach_chorales(say), "bach"
+        return bach_chorales(log), "bach"
     name = Path(sources[0]).resolve().stem if sources else "songs"
     return read_songs(sources or [SONGS], max_tracks=max_tracks, max_tempos=max_tempos), name
 

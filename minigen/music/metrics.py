@@ -26,13 +26,13 @@ def baseline(train, valid, lags, keys: int = 12, pause_cell: bool = False) -> fl
 
     No lags: the frequency of each class. Every count starts at half a note, so that nothing has chance 0.
     """
-    struck, seen = 0.5, 1.0
+    struck, count = 0.5, 1.0
     for roll in train:
         cells = cells_of(roll, keys, pause_cell)
         context = _contexts(cells, lags)
         table = np.arange(1 << len(lags))[:, None, None] == context
-        struck, seen = struck + (table & cells).sum(axis=1), seen + table.sum(axis=1)
-    P = struck / seen  # (contexts, C)
+        struck, count = struck + (table & cells).sum(axis=1), count + table.sum(axis=1)
+    P = struck / count  # (contexts, C)
     nats, count = 0.0, 0
     for roll in valid:
         cells = cells_of(roll, keys, pause_cell)

@@ -1,4 +1,4 @@
-"""Steering: what may sound, by a key, by a chord a bar, or around a melody that is given. Knows no network.
+"""Steering: what may sound, by a key, by one chord per bar, or around a melody that is given. Knows no network.
 
 The voices draw among the classes that may sound, and pause as often as they would have. Where a melody strikes, its
 classes are played by the first voices, so that the later ones read and harmonise them (those of `feedback` do not read
@@ -53,7 +53,7 @@ def classes_of(name: str, kinds: dict, what: str) -> np.ndarray:
 
 
 def steer(steps: int, voices: int, key=None, chords=None, melody=None, steps_a_bar: int = 16) -> Steering:
-    """key "Am", chords "C|Am|F|G7" (a chord a bar, again and again), melody (n, 88) -> for so many steps.
+    """key "Am", chords "C|Am|F|G7" (one chord per bar, again and again), melody (n, 88) -> for so many steps.
 
     Raises MinigenError for a key or chord that is unknown, a melody that is empty, longer than the piece, or has more
     classes at once than there are voices.

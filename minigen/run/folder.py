@@ -4,6 +4,7 @@ import csv
 import io
 import itertools
 import json
+import shutil
 from pathlib import Path
 
 from minigen.adam import Moments
@@ -20,11 +21,14 @@ from minigen.run.ranks import Ranks
 from minigen.run.train import Run
 
 SHOWN = 8  # refused files named on the screen
+JUDGED = "best-judged.npz"  # the best weights for a run that goes on, where the last ones are better
 
 
 def run_folder(args, name: str, config: dict) -> Path:
     """The run's folder: the one resumed; or the one asked for, or runs/NAME, runs/NAME-2, ..., with its config.json."""
     if args.resume:
+        if (judged := args.resume / JUDGED).exists():
+            judged.replace(args.resume / "best.npz")
         return args.resume
     if args.out and (args.out / "last.npz").exists():
         raise MinigenError(f"{args.out} holds a run already: --resume {args.out}, or choose another --out")
@@ -85,6 +89,19 @@ class Folder:
         xp = array_module(self.state.params.flat)
         self.state.params = self.state.params.with_flat(xp.asarray(flat))
         self.state.moments = Moments(xp.asarray(moments.m), xp.asarray(moments.v), moments.step)
+
+    def end(self) -> dict:
+        """The metrics of best.npz, which is now the better of the best weights so far and the last.
+
+        A run that ends between two validations does not judge its last weights, so that going on is as never having
+        stopped: what it judged the best is kept beside them, and `run_folder` brings it back.
+        """
+        best, last = checkpoint.load(self.path / "best.npz").header["metrics"], self.state.rows[-1]
+        if best["valid_loss"] <= last["valid_loss"]:
+            return best
+        shutil.copy(self.path / "best.npz", self.path / JUDGED)
+        self.save("best.npz")
+        return last
 
     def report(self) -> None:
         text = io.StringIO()

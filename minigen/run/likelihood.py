@@ -10,8 +10,8 @@ are the set S, log Pr(S) is
     linear conditional voices  the same recursion, each p_v evaluated for the C that it reads
     voices with LSTM states    a particle filter, since a voice's state remembers which notes it played
 
-The chance of a step with more notes than voices is 0. Sums and products are float64; what a network says is float32.
-Networks run where their weights are, particles too; what they say is summed on the host.
+The chance of a step with more notes than voices is 0. Sums and products are float64; what a network gives is
+float32. Networks run where their weights are, particles too; what they give is summed on the host.
 """
 
 import numpy as np
@@ -184,7 +184,7 @@ def nats_per_step(model, params, songs, N: int = 64, runs: int = 3, seed: int = 
 
     -> {"own": nats of what the rung itself plays, "both": of that and its octaves, "error": the standard error of both,
     "left out": the share of steps that cannot be played}. Exact, error 0, but for voices with LSTM states: the mean of
-    `runs` particle filters of N particles with uniforms of their own, and what their spread says of it.
+    `runs` particle filters of N particles with uniforms of their own, and the standard error that their spread gives.
     """
     filtered = model.conditional and model.config.voice_hidden
     found = []

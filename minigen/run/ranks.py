@@ -90,7 +90,7 @@ def mpi_environment(name: str) -> int:
 
 
 def world() -> Ranks:
-    """The ranks that mpiexec started, or one alone. Only rank 0 prints; errors are for any rank to say.
+    """The ranks that mpiexec started, or one alone. Only rank 0 prints; errors are printed by any rank.
 
     Raises MinigenError where mpi4py is missing, or belongs to another MPI than mpiexec.
     """

@@ -2,7 +2,7 @@
 
 A figure is the median of rounds, with the smallest and the largest, in milliseconds between two CUDA events; in every
 round each peer is run in turn. PyTorch is the model of the parity test, without `torch.compile`; its LSTM is cuDNN's,
-whose products may be TF32, which is said; minigen's are float32 as CuPy makes them. PyTorch is given the notes, which
+whose products may be TF32, as the table states; minigen's are float32 as CuPy makes them. PyTorch is given the notes, which
 minigen draws.
 """
 
@@ -19,7 +19,6 @@ from benchmarks.peers import PLAYED, T, problem
 from minigen.adam import Moments, adam, all_finite
 from minigen.backend import on_device
 from minigen.kernels import use_kernels
-from minigen.lstm import lstm_backward, lstm_forward
 
 NAMES = ("minigen, reference", "minigen, kernels", "PyTorch, TF32 off", "PyTorch, TF32 on")
 BOUNDS = {NAMES[2]: 5.0, NAMES[3]: 3.0}  # at B = 128: the kernels are at least this many times as fast
@@ -84,39 +83,6 @@ def tf32(allowed: bool) -> None:
     import torch
 
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed
-
-
-def lstms(xp, I: int, H: int, B: int) -> dict:
-    """{"forward": calls of each peer, "backward": ...} of one LSTM over T steps, gradients of inputs among them."""
-    import torch
-
-    rng = np.random.default_rng(0)
-    shapes = ((T, B, I), (B, H), (B, H), (I, 4 * H), (H, 4 * H), (4 * H,))
-    x, h0, c0, Wx, Wh, b = arrays = [xp.asarray(rng.normal(size=s, scale=0.1).astype(np.float32)) for s in shapes]
-    dh = xp.ones((T, B, H), np.float32)
-    calls = {"forward": {}, "backward": {}}
-    for name in NAMES[:2]:
-        use_kernels(WAYS[name], xp=xp)
-        _, cache = lstm_forward(*arrays)
-        calls["forward"][name] = lambda: lstm_forward(*arrays)
-        calls["backward"][name] = lambda cache=cache: lstm_backward(dh, None, cache)
-    theirs = torch.nn.LSTM(I, H).cuda()
-    x_torch = torch.tensor(xp.asnumpy(x), device="cuda", requires_grad=True)
-    weights = [x_torch, *theirs.parameters()]
-    for name in NAMES[2:4]:
-
-        def forward(name=name):
-            tf32(name == NAMES[3])
-            return theirs(x_torch)[0]
-
-        y = forward()
-
-        def backward(name=name, y=y):
-            tf32(name == NAMES[3])
-            torch.autograd.grad(y, weights, torch.ones_like(y), retain_graph=True)
-
-        calls["forward"][name], calls["backward"][name] = forward, backward
-    return calls
 
 
 def recurrences(xp, B: int) -> dict:
@@ -204,10 +170,6 @@ def report(xp, rounds: int) -> tuple[list[str], list[str]]:
             times = np.median(found[name]) / np.median(found[mine])
             if B == 128 and times < bound:
                 missed.append(f"{times:.2f} times as fast as {name} at B = {B}, not {bound}")
-    for I, H in ((112, 40), (112, 100), (112, 128), (112, 300)):
-        for way, calls in lstms(xp, I, H, 128).items():
-            found = in_turn(xp, calls, rounds)
-            lines += [f"## The LSTM {I} -> {H}, {way}, B = 128", "", *HEAD, *table(found, mine), ""]
     least = floor(100, 128, *(xp.cuda.Device().attributes[name] for name in ("MultiProcessorCount", "ClockRate")))
     lines += ["## The recurrence alone, 112 -> 100, B = 128", ""]
     lines += [f"Its floor by arithmetic, 4 H^2 multiply-adds a step and row, is {least:.3f} ms.", ""]

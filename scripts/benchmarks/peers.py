@@ -134,12 +134,12 @@ def make(peer: str, threads: int, T: int, B: int):
     if peer.startswith("minigen"):
         return minigen_step(peer.partition(", ")[2], threads, T, B)
     if peer == KEPT and not keep_memory():
-        raise MinigenError("this system's malloc cannot be told to keep memory: run the benchmark on Linux with glibc")
+        raise MinigenError("this system's malloc cannot be set to keep memory: run the benchmark on Linux with glibc")
     return torch_step(threads, T, B)
 
 
 def peak_memory() -> float:
-    """MiB that this process has had in memory at most, since `/proc/self/clear_refs` was told 5."""
+    """MiB that this process has had in memory at most, since 5 was written to `/proc/self/clear_refs`."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 

@@ -18,14 +18,14 @@ def aligned(array):
 
 @serial
 def copy(row, place):
-    """What `place[:] = row` says, in a third of the time: nothing is checked for overlap."""
+    """The same as `place[:] = row`, in a third of the time: nothing is checked for overlap."""
     for j in range(len(place)):
         place[j] = row[j]
 
 
 @serial
 def add(row, sums):
-    """What `sums += row` says, likewise."""
+    """The same as `sums += row`, likewise."""
     for j in range(len(sums)):
         sums[j] += row[j]
 

@@ -6,7 +6,7 @@
 // H > 96, the ninth being everybody's. In the forward pass it holds column q of those units in Wh, every 8th pair of
 // rows; in the backward pass the units' rows, every 32nd pair of columns. Partial sums meet by shuffles, so a unit's
 // gates never leave its warp, and a step has one barrier: when the new h (backward: da) lies in shared memory.
-// Budget. At most 12 warps of 9 * 14 weights a thread, under the 168 registers that 384 threads leave each other;
+// Budget. At most 12 warps of 9 * 14 weights per thread, under the 168 registers that 384 threads leave each other;
 // shared memory: two rows of h, or of da (3.5 KiB at most). What a step reads is fetched two steps ahead.
 // Floor (an estimate by arithmetic, H = 100): 40,000 multiply-adds a step, 128 at a time, are 312 clocks.
 

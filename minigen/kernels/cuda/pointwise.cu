@@ -2,7 +2,7 @@
 //
 // softmax_forward, softmax_backward              a thread per row
 // cross_entropy_forward, cross_entropy_backward  a thread per cell
-// octave_loss_forward, octave_loss_backward      a thread a key
+// octave_loss_forward, octave_loss_backward      a thread per key
 //
 // Registers: a few dozen. Shared memory: a number a warp, where a block sums its losses; the sums of the blocks are
 // added by CuPy. Floor of each: the traffic of its arrays.

@@ -7,7 +7,7 @@
 // union_backward   both forms, with or without the pause cell
 //
 // The union is no part of voice_forward: voices at once have it too, and it is one pass over p. Where nothing
-// is said of them: a few dozen registers and no shared memory.
+// is stated: a few dozen registers and no shared memory.
 
 #define ALL 0xffffffffu
 #define ROWS 64     // of a block of voice_forward
