@@ -4,7 +4,7 @@
 
 The songs must be those it was trained on; which of them were held out is in its header. It prints
 
-    final: 32 held-out songs, 12 cells a step
+    final: 32 held-out songs, 12 cells per step
       final                0.0990 nats per cell
       class frequency      0.2538 nats per cell
       ...
@@ -70,7 +70,7 @@ def main():
     found = validate(model, trained.params, valid, seed)
     pieces = [generate(trained, args.bars, seed) for seed in range(args.seeds)]
     base = metrics.baselines(train, valid, c.keys, c.loss == "pause")
-    print(f"{model.name}: {len(valid)} held-out songs, {c.keys + (c.loss == 'pause')} cells a step")
+    print(f"{model.name}: {len(valid)} held-out songs, {c.keys + (c.loss == 'pause')} cells per step")
     for name, value in {model.name: found["cells"], **base}.items():
         print(f"  {name:20} {value:.4f} nats per cell")
     if "decoder" in found:

@@ -63,7 +63,7 @@ def arguments():
     add("--set", action="append", metavar="NAME=VALUE", help="another configuration: hidden=50, delays=4,8, loss=pause")
     add("--steps", type=finite(1, 1e9, int), help="stop after this many steps in all")
     add("--minutes", type=finite(0.001, 1e6), help="stop after this long from the first step (default: when flat)")
-    add("--batch", type=finite(1, 4096, int), help="fragments a step (default: 64)")
+    add("--batch", type=finite(1, 4096, int), help="fragments per step (default: 64)")
     add("--rate", type=finite(1e-8, 1), help="Adam's rate at the start (default: 0.01)")
     add("--seed", type=finite(0, 2**63 - 1, int), help="default: 0")
     add("--device", choices=["auto", "cpu", "cuda"], default="auto")

@@ -11,6 +11,8 @@ Here the model is written out, forward and backward; the shared code of rung.py 
     five times an LSTM 100 + 12 -> 40 and a linear layer 40 -> 13                              minigen/voices.py
     the union of the five, P (T, B, 12)                                                        minigen/union.py
     beside it the octave decoder: an LSTM 88 + 12 + 6 -> 100, a linear layer 100 -> 88         minigen/decoder.py
+
+A compiled copy, only with --kernels whole: kernels/whole/step.py and loss.py.
 """
 
 from dataclasses import replace

@@ -101,7 +101,7 @@ def read_midi(source, max_tracks: int | None = None, max_tempos: int | None = No
 def write_midi(
     path, roll, bpm: float = 120, ring: int | None = None, steps_a_bar: int = BAR, title: str = "minigen"
 ) -> None:
-    """Write a roll (T, 88) of velocities as MIDI of one track, a 16th a step; the same roll gives the same bytes.
+    """Write a roll (T, 88) of velocities as MIDI of one track, one step per 16th; the same roll gives the same bytes.
 
     A roll of only 0 and 1 gets velocity 64. A note rings until the next step at which anything is struck (the last ones
     to the file's end), or for `ring` steps if that is given, but never into the next strike of its own key.

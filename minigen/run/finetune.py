@@ -24,7 +24,7 @@ from minigen.backend import array_module, on_device, to_host, whole
 from minigen.errors import MinigenError
 from minigen.params import Params
 from minigen.run.checkpoint import Trained
-from minigen.run.sample import finite, player, prime, steps_of
+from minigen.run.sample import checked, player, prime, steps_of
 
 MODES = ("reset", "moving", "decay")
 
@@ -137,6 +137,6 @@ def play_learning(
                 state = run_again
             found |= {"finetune.loss_after": float(loss_after), "finetune.drift": drift}
         playing = player(model, params, state, temperature)
-        keys, trace = finite(playing.step(played.roll[-1:], given | more))
+        keys, trace = checked(*playing.step(played.roll[-1:], given | more))
         played.add(keys[0], trace, playing.state)
         yield keys[0], trace | more | found | (watch(params) if watch else {})

@@ -54,19 +54,21 @@ class Player:
     def __init__(self, model, params, state: dict, temperature: float = 1.0):
         self.model, self.params, self.state, self.temperature = model, params, state, temperature
 
-    def step(self, x, given: dict) -> tuple[np.ndarray, dict]:
-        """x (1, 88), the step before -> the keys struck (1, 88), the trace of this step."""
+    def step(self, x, given: dict) -> tuple[np.ndarray, dict, bool]:
+        """x (1, 88), the step before -> keys (1, 88), the trace of this step, whether its probabilities are finite."""
         xp = array_module(self.params.flat)
         arrays = xp.asarray(x), on_device(xp, given)
         keys, trace, self.state = self.model.step(self.params, self.state, *arrays, self.temperature)
-        return to_host(keys), {name: to_host(array) for name, array in trace.items()}
+        trace = {name: to_host(array) for name, array in trace.items()}
+        finite = all(np.isfinite(trace[name]).all() for name in ("cells.P", "decoder.p") if name in trace)
+        return to_host(keys), trace, finite
 
 
-def finite(played: tuple[np.ndarray, dict]) -> tuple[np.ndarray, dict]:
-    """What `step` returned. Raises MinigenError (code 3) where a probability in its trace is NaN."""
-    if not all(np.isfinite(played[1][name]).all() for name in ("cells.P", "decoder.p") if name in played[1]):
+def checked(keys, trace: dict, finite: bool) -> tuple[np.ndarray, dict]:
+    """The keys and the trace of a step. Raises MinigenError (code 3) where a probability is NaN."""
+    if not finite:
         raise MinigenError("the weights give probabilities that are NaN: use other weights", code=3)
-    return played
+    return keys, trace
 
 
 def player(model, params, state: dict, temperature: float = 1.0) -> Player:
@@ -90,7 +92,7 @@ def play(
         extra = ({"classes": pitch_classes(row[None] > 0)} | more for row, more in zip(primer, extra, strict=False))
     playing = player(model, trained.params, state, temperature)
     for given, more in zip(steps_of(model, seed), extra, strict=False):
-        keys, trace = finite(playing.step(keys, given | more))
+        keys, trace = checked(*playing.step(keys, given | more))
         yield keys[0], trace | more
 
 

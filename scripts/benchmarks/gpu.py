@@ -2,9 +2,8 @@
 
 A figure is the median of rounds, with the smallest and the largest, in milliseconds between two CUDA events; in every
 round each peer is run in turn. PyTorch is the model of the parity test, without `torch.compile`; its LSTM is cuDNN's,
-whose products may be TF32, as the table states; minigen's are float32 as CuPy makes them. PyTorch is given the notes, which
-minigen draws.
-"""
+whose products may be TF32, as the table states; minigen's are float32 as CuPy makes them. PyTorch is given the notes,
+which minigen draws. """
 
 import sys
 from collections.abc import Iterator
@@ -172,7 +171,7 @@ def report(xp, rounds: int) -> tuple[list[str], list[str]]:
                 missed.append(f"{times:.2f} times as fast as {name} at B = {B}, not {bound}")
     least = floor(100, 128, *(xp.cuda.Device().attributes[name] for name in ("MultiProcessorCount", "ClockRate")))
     lines += ["## The recurrence alone, 112 -> 100, B = 128", ""]
-    lines += [f"Its floor by arithmetic, 4 H^2 multiply-adds a step and row, is {least:.3f} ms.", ""]
+    lines += [f"Its floor by arithmetic, 4 H^2 multiply-adds per step and row, is {least:.3f} ms.", ""]
     lines += ["| | ms: median (min to max) | share of the floor | bound, ms |", "| --- | --- | --- | --- |"]
     for way, times in in_turn(xp, recurrences(xp, 128), rounds).items():
         middle, bound = np.median(times), RECURRENCE[way]

@@ -84,7 +84,7 @@ def _step(roll, music, at, lags, time, history, voices, octave, hc, hc_voices, u
           out, n):  # fmt: skip
     """roll (N, 88) and its classes, music (N, 12), whose row `at` was just played: its classes are found here; the
     weights; the states, edited in place; `out` the arrays to fill, their row n: reader.w, features, voices.p,
-    union.factors, voices.notes, cells.P, decoder.z, decoder.p, keys."""
+    union.factors, voices.notes, cells.P, decoder.z, decoder.p, keys. -> whether the probabilities are finite."""
     reader, weights, local, aggregator = history
     w, features, p, factors, notes, P = out[0][n], out[1][n], out[2][n], out[3][n], out[4][n], out[5][n]
     z_keys, p_keys, keys = out[6][n], out[7][n], out[8][n]
@@ -172,6 +172,7 @@ def _step(roll, music, at, lags, time, history, voices, octave, hc, hc_voices, u
         if injected:
             for k in range(m, 88, K):
                 keys[k] = inject[k]
+    return math.isfinite(P.sum() + p_keys.sum())
 
 
 class Player:
@@ -180,48 +181,55 @@ class Player:
 
     def __init__(self, model, params, state: dict, temperature: float = 1.0):
         c, dtype = model.config, params.dtype
-        V, P, self.past = c.voices, c.past, c.past
+        V, self.past = c.voices, c.past
         self.history = tuple(map(params.layer, ("reader", "weights", "local", "aggregator")))
         self.octave, self.voices = tuple(map(params.layer, ("octave", "keys"))), voices_block(params, V)
-        names = ("reader", "local", "aggregator", "octave")
-        self.names = [f"{name}.{part}" for name in names for part in "hc"]
+        self.names = [f"{name}.{part}" for name in ("reader", "local", "aggregator", "octave") for part in "hc"]
         self.hc = tuple(state[name][0].copy() for name in self.names)
         self.hc_voices = np.stack([[state[f"voice{v + 1}.{part}"][0] for v in range(V)] for part in "hc"])
         self.lags, self.temperature = np.array(c.lags), dtype.type(temperature)
-        self.all_allowed, self.none_injected = np.ones((V, 13), bool), np.zeros(88, np.uint8)
+        self.all_allowed, self.none_injected = np.ones((V, 1, 13), bool), np.zeros((1, 88), np.uint8)
         self.shapes = {
-            "reader.w": (len(c.lags),), "features": (c.hidden,), "voices.p": (V, 13), "union.factors": (V, 12),
-            "voices.notes": (V,), "cells.P": (12 + (c.loss == "pause"),), "decoder.z": (88,), "decoder.p": (88,),
-            "keys": (88,),
+            "reader.w": (1, len(c.lags)), "features": (1, c.hidden), "voices.p": (V, 1, 13),
+            "union.factors": (V, 1, 12), "voices.notes": (V, 1), "cells.P": (1, 12 + (c.loss == "pause")),
+            "decoder.z": (1, 88), "decoder.p": (1, 88), "keys": (1, 88),
         }  # fmt: skip
         self.types = dict.fromkeys(self.shapes, dtype) | {"voices.notes": np.int64, "keys": np.uint8}
-        self.roll, self.music = np.zeros((P + BLOCK, 88), np.uint8), np.zeros((P + BLOCK, 12), dtype)
+        self.roll, self.music = np.zeros((c.past + BLOCK, 88), np.uint8), np.zeros((c.past + BLOCK, 12), dtype)
         self.roll[BLOCK:] = state["past"][:, 0]
         self.music[BLOCK:] = model.music(self.roll[BLOCK:], dtype)
         self.time = self.begun = int(state["time"][0])
-        self.n, self.out = BLOCK, {}  # steps played of this block, whose arrays are made with its first
+        self.n = BLOCK  # steps played of this block
+
+    def begin_block(self) -> None:
+        """Move the past to the front, and make the arrays of the next BLOCK steps."""
+        P = self.past
+        self.roll[:P], self.music[:P], self.n = self.roll[BLOCK:].copy(), self.music[BLOCK:].copy(), 0
+        self.out = {name: np.empty((BLOCK, *shape), self.types[name]) for name, shape in self.shapes.items()}
+        self.filled = tuple(
+            array[:, :, 0] if name.startswith(("voices.", "union.")) else array[:, 0]
+            for name, array in self.out.items()
+        )
 
     def step(self, x, given: dict):
-        P, n = self.past, self.n
         if self.time == self.begun + 1:  # weights that play a single step, as while learning, are left where they are
             self.history, self.octave = (
                 tuple(tuple(map(aligned, layer)) for layer in layers) for layers in (self.history, self.octave)
             )
             self.voices = aligned(np.pad(self.voices, ((0, 0), (0, -self.voices.shape[1] % 16))))  # a line: 16 floats
-        if n == BLOCK:
-            self.roll[:P], self.music[:P], n = self.roll[BLOCK:].copy(), self.music[BLOCK:].copy(), 0
-            self.out = {name: np.empty((BLOCK, *shape), self.types[name]) for name, shape in self.shapes.items()}
-        self.roll[P + n] = x[0]
-        allowed = given["voices.allowed"][:, 0] if "voices.allowed" in given else self.all_allowed
-        _step(self.roll, self.music, P + n, self.lags, self.time, self.history, self.voices, self.octave, self.hc,
-              self.hc_voices, given["voices.u"][:, 0], given["decoder.u"][0], allowed,
-              given["inject"][0] if "inject" in given else self.none_injected, self.temperature,
-              tuple(self.out.values()), n)  # fmt: skip
+        if self.n == BLOCK:
+            self.begin_block()
+        at, n = self.past + self.n, self.n
+        self.roll[at] = x[0]
+        allowed, injected = given.get("voices.allowed", self.all_allowed), given.get("inject", self.none_injected)
+        u, u_keys = given["voices.u"], given["decoder.u"]
+        finite = _step(self.roll, self.music, at, self.lags, self.time, self.history, self.voices, self.octave, self.hc,
+                       self.hc_voices, u[:, 0], u_keys[0], allowed[:, 0], injected[0], self.temperature, self.filled,
+                       n)  # fmt: skip
         self.time, self.n = self.time + 1, n + 1
-        trace = {name: a[n][:, None] if name.startswith(("voices.", "union.")) else a[n : n + 1]
-                 for name, a in self.out.items()}  # fmt: skip
-        trace |= {name: given[name] for name in ("voices.u", "decoder.u")}
-        return trace["keys"], trace
+        trace = {name: array[n] for name, array in self.out.items()}
+        trace["voices.u"], trace["decoder.u"] = u, u_keys
+        return trace["keys"], trace, finite
 
     @property
     def state(self) -> dict:
