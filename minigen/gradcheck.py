@@ -4,20 +4,7 @@ For every argument x of `forward` a random direction d is drawn, and the change 
 central differences, is held against `sum dx * d` from `backward`. One wrong line anywhere in backward moves that sum;
 shape checks and loose absolute tolerances accept what this refuses.
 
-    import numpy as np
-    from minigen import gradcheck
-
-    def forward(x, W):
-        return np.tanh(x @ W), (x, W)
-
-    def backward(dy, cache):
-        x, W = cache
-        da = dy * (1 - np.tanh(x @ W) ** 2)
-        return da @ W.T, x.T @ da
-
-    rng = np.random.default_rng(0)
-    for row in gradcheck.check(forward, backward, {"x": rng.normal(size=(5, 3)), "W": rng.normal(size=(3, 2))}):
-        print(row)
+`check` is for a layer of your own (README.md, *In code*, has one), `check_model` for a whole rung.
 """
 
 from typing import NamedTuple

@@ -1,9 +1,8 @@
-"""minigen's training and playing beside PyTorch's, in one run: who is how many times as fast, and where time goes.
+"""minigen's training and playing beside PyTorch's, in one run: who is how many times as fast.
 
     python scripts/benchmark.py --out samples/benchmark.md     all of it (about 5 minutes; needs torch)
     python scripts/benchmark.py --check                        the same, and exit code 1 where a bound is missed
     python scripts/benchmark.py --playing                      only how fast it plays, and learns while playing
-    python scripts/benchmark.py --parts                        only where a step of the fast kernels spends its time
     python scripts/benchmark.py --device cuda --out samples/benchmark-gpu.md     on a GPU (needs CuPy and torch there)
 
 Every peer runs in a process of its own and is asked in turn for two steps, of which the second counts, so that what
@@ -13,10 +12,8 @@ the model of the parity test. It is given the notes, where minigen draws them. O
 OPENBLAS_* and MALLOC_* in the environment are left out.
 """
 
-import cProfile
 import os
 import platform
-import pstats
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -26,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import numpy as np
-from benchmarks.peers import KEPT, LEARNING, PEERS, PLAYED, PLAYING, WHOLE, T, alternate, minigen_step
+from benchmarks.peers import KEPT, LEARNING, PEERS, PLAYED, PLAYING, WHOLE, T, alternate
 
 from minigen.backend import use_device
 from minigen.errors import MinigenError, Parser, finite, run
@@ -39,24 +36,6 @@ GIVEN = "PyTorch runs eagerly, is the model of the parity test, and is given the
 def spread(times, digits: int = 1) -> str:
     low, middle, high = (f"{1e3 * value:.{digits}f}" for value in (min(times), np.median(times), max(times)))
     return f"{middle} ({low} to {high})"
-
-
-def parts(threads: int, B: int) -> list[str]:
-    """Where a step of the fast kernels spends its time, by function, without what it calls."""
-    step = minigen_step("fast", threads, T, B)
-    step()
-    profile = cProfile.Profile()
-    profile.enable()
-    for _ in range(5):
-        step()
-    profile.disable()
-    stats = pstats.Stats(profile)
-    total = stats.total_tt
-    lines = [f"| B = {B}: function | calls | ms | share |", "| --- | --- | --- | --- |"]
-    for (file, _, name), (_, calls, own, _, _) in sorted(stats.stats.items(), key=lambda item: -item[1][2])[:14]:
-        where = f"{Path(file).parent.name}/{Path(file).name}" if "minigen" in file else "Python, NumPy"
-        lines.append(f"| {where} {name.replace('|', ' ')} | {calls // 5} | {own / 5 * 1e3:.1f} | {own / total:.1%} |")
-    return lines
 
 
 def playing(threads: int, rounds: int) -> tuple[list[str], list[str]]:
@@ -99,7 +78,6 @@ def main():
     add("--threads", type=finite(1, 4096, int), default=cores())
     add("--batch", type=finite(1, 4096, int), default=128)
     add("--rounds", type=finite(1, 1000, int), default=9)
-    add("--parts", action="store_true", help="only where a step spends its time")
     add("--playing", action="store_true", help="only how fast it plays, and learns while playing")
     add("--device", choices=["cpu", "cuda"], default="cpu", help="cuda: only what runs there, by CUDA events")
     add("--check", action="store_true", help="exit 1 where a bound is missed")
@@ -110,13 +88,10 @@ def main():
         print(f"without {', '.join(left_out)}", flush=True)
         chosen = {name: value for name, value in os.environ.items() if name not in left_out}
         return subprocess.call([sys.executable, *sys.orig_argv[1:]], env=chosen)
-    if args.device == "cuda" and (args.playing or args.parts):
-        raise MinigenError("--playing and --parts are of a CPU: leave them out with --device cuda")
-    if args.parts:
-        print("\n".join(parts(args.threads, args.batch)))
-        return 0
+    if args.device == "cuda" and args.playing:
+        raise MinigenError("--playing is of a CPU: leave it out with --device cuda")
     if find_spec("torch") is None or not Path("/proc/self/clear_refs").exists():
-        raise MinigenError("the comparison needs PyTorch, on Linux: pip install torch, or use --parts")
+        raise MinigenError("the comparison needs PyTorch, on Linux: pip install torch")
     if args.device == "cuda":
         from benchmarks import gpu
 
@@ -143,7 +118,6 @@ def main():
         lines.append("")
     lines += ["## Playing", "", *played]
     missed += missed_playing
-    lines += ["## Where the time of a step goes", "", *parts(args.threads, args.batch), "", *parts(args.threads, 1)]
     lines += ["", "## Bounds missed", "", *(f"* {sentence}" for sentence in missed or ["none"])]
     return write(lines, args, missed)
 

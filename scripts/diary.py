@@ -31,22 +31,13 @@ from minigen.errors import MinigenError, Parser, finite, run
 from minigen.files import write_atomically, write_between
 from minigen.kernels import CHOICES, cores, use_kernels
 
-CLAIMS = {
-    "chords": "chords",
-    "reader": "reader",
-    "crutch": "crutch",
-    "latency": "latency",
-    "finetuning": "finetuning",
-    "octaves": "octaves",
-    "voices": "voices",
-    "meta": "meta",
-    "copy": "tasks",
-    "rolled": "tasks",
-    "distance": "tasks",
-}
-
-
+TASKS = ("copy", "rolled", "distance")
+CLAIMS = ("chords", "reader", "crutch", "latency", "finetuning", "octaves", "voices", "meta", *TASKS)
 ANSWERS = ("yes", "no", "not decided")
+
+
+def module_of(claim: str):
+    return import_module(f"claims.claim_{'tasks' if claim in TASKS else claim}")
 
 
 def one(claim: str, part: str, seed: int, minutes: float, kernels: str) -> tuple[dict, float]:
@@ -55,13 +46,13 @@ def one(claim: str, part: str, seed: int, minutes: float, kernels: str) -> tuple
     if seed == 0:
         print(f"{part}: trains and plays by {words}", flush=True)
     began = time.process_time()
-    found = import_module(f"claims.claim_{CLAIMS[claim]}").one(claim, part, seed, minutes)
+    found = module_of(claim).one(claim, part, seed, minutes)
     return found, (time.process_time() - began) / 60
 
 
 def report(claim: str, found: list[dict], minutes: float, folder: Path) -> None:
     """Conclude, draw, write and print: found[seed][part] is what `one` found."""
-    module = import_module(f"claims.claim_{CLAIMS[claim]}")
+    module = module_of(claim)
     lines, verdict = module.conclude(claim, found)
     folder.mkdir(parents=True, exist_ok=True)
     module.draw(claim, found, folder / f"{claim}.png")
@@ -100,7 +91,7 @@ def main():
     add("--write", action="store_true", help="into samples/diary, and its sentence into the README.md there")
     args = parser.parse_args()
     args.out = ROOT / "samples" / "diary" if args.write else args.out
-    module = import_module(f"claims.claim_{CLAIMS[args.claim]}")
+    module = module_of(args.claim)
     if args.minutes and not module.MINUTES:
         raise MinigenError(f"{args.claim} trains for a number of steps of its own: leave out --minutes")
     print(module.__doc__.strip(), flush=True)

@@ -3,7 +3,7 @@
 A figure is the median of rounds, with the smallest and the largest, in milliseconds between two CUDA events; in every
 round each peer is run in turn. PyTorch is the model of the parity test, without `torch.compile`; its LSTM is cuDNN's,
 whose products may be TF32, as the table states; minigen's are float32 as CuPy makes them. PyTorch is given the notes,
-which minigen draws. """
+which minigen draws."""
 
 import sys
 from collections.abc import Iterator
