@@ -8,15 +8,9 @@ import numpy as np
 from scipy.stats import wilcoxon
 
 
-def spread(values, digits: int = 3) -> str:
-    """The mean over seeds, the smallest and the largest: "0.58 (0.57 to 0.60)"."""
-    values = np.asarray(values, float)
-    return f"{values.mean():.{digits}f} ({values.min():.{digits}f} to {values.max():.{digits}f})"
-
-
-def cells(values, form: str = ".2f") -> list[str]:
-    """Numbers as the cells of a table, empty where one is NaN."""
-    return ["" if np.isnan(value) else f"{value:{form}}" for value in values]
+def spread(values) -> str:
+    """The mean over seeds, the smallest and the largest, four digits each: "0.5845 (0.57 to 0.6)"."""
+    return f"{np.mean(values):.4g} ({np.min(values):.4g} to {np.max(values):.4g})"
 
 
 def table(head: list[str], rows: list[list[str]]) -> list[str]:
@@ -25,7 +19,7 @@ def table(head: list[str], rows: list[list[str]]) -> list[str]:
 
 
 def lower(low, high) -> str:
-    """Is the first group of values lower than the second? One value per seed in each group.
+    """Is the first group of values (one per seed) lower than the second?
 
     "yes" or "no" where the groups do not overlap: by chance 1 time in 10 for three values against three, the fewest
     that decide anything. "not decided" where they overlap, or where a value is NaN or infinite.
@@ -46,38 +40,31 @@ def in_every(outcomes) -> str:
 
 
 def more(values, than, level: float) -> str:
-    """Over pairs: "yes" where the first of each is larger, "no" where it is smaller, else "not decided".
-
-    By Wilcoxon's signed-rank test, one-sided, with a p-value under `level`.
-    """
+    """Over pairs: "yes" where the first of each is larger, "no" where it is smaller, each by Wilcoxon's signed-rank
+    test, one-sided, with a p-value under `level`; else "not decided"."""
     difference = np.subtract(values, than)
     if len(difference) < 3 or not difference.any():
         return "not decided"
-    if wilcoxon(difference, alternative="greater").pvalue < level:
-        return "yes"
-    return "no" if wilcoxon(difference, alternative="less").pvalue < level else "not decided"
+    larger, smaller = (wilcoxon(difference, alternative=which).pvalue < level for which in ("greater", "less"))
+    return "yes" if larger else "no" if smaller else "not decided"
 
 
 def opposite(answer: str) -> str:
-    """"yes" for "no" and "no" for "yes"; "not decided" stays."""
+    """The answer to the opposite question; "not decided" stays."""
     return {"yes": "no", "no": "yes"}.get(answer, answer)
 
 
 def judge(claim: str, parts: dict[str, str]) -> str:
-    """The sentence of the verdict, from the answer to each part.
-
-    The claim holds where every part is "yes", does not hold where one is "no", and is not decided otherwise.
-    """
+    """The sentence of the verdict: a claim holds where every part is "yes", does not where one is "no", and is not
+    decided otherwise."""
     answers = set(parts.values())
     outcome = "holds" if answers == {"yes"} else "does not hold here" if "no" in answers else "is not decided"
     return f"{claim} {outcome}: {'; '.join(f'{words}: {answer}' for words, answer in parts.items())}."
 
 
 def passages(w, least: int = 16) -> np.ndarray:
-    """The reader's weights of the lags w (T, L) -> bool (T,): the steps inside a passage.
-
-    A passage is a run of at least `least` steps on which the same lag has more than half of the weight.
-    """
+    """The reader's weights of the lags w (T, L) -> bool (T,): the steps inside a passage, a run of at least `least`
+    steps on which the same lag has more than half of the weight."""
     best = np.where(w.max(axis=1) > 0.5, w.argmax(axis=1), -1)
     inside = np.zeros(len(w), bool)
     for run in np.split(np.arange(len(w)), np.flatnonzero(np.diff(best)) + 1):
@@ -88,7 +75,7 @@ def passages(w, least: int = 16) -> np.ndarray:
 def given_a_note(p, keys) -> float:
     """The chance that a voice plays one of `keys`, given that it plays a note: `sum p[keys] / sum (1 - p[pause])`.
 
-    p (N, K+1), distributions over K keys and the pause; keys (N, K) of 0/1. Both sums are over all N steps, so a step
-    on which the voice is sure to pause has no weight. NaN where there is no step.
+    p (N, K+1), distributions over K keys and the pause; keys (N, K) of 0/1. Both sums are over all N steps: where the
+    voice is sure to pause, the step has no weight. NaN where there is no step.
     """
     return float((p[:, :-1] * keys).sum() / p[:, :-1].sum()) if len(p) else np.nan

@@ -1,55 +1,68 @@
-"""What the claims share: how a rung is trained, a mean with its spread, and the rule by which a claim is judged."""
+"""What the claims share: training, one batch of held-out songs, figures over seeds, and the parts of a picture."""
+
+from contextlib import contextmanager
 
 import numpy as np
+from matplotlib.figure import Figure
 
-from minigen.music.dataset import Dataset
+from minigen.music.corpus import learned_and_held_out
+from minigen.music.dataset import Dataset, whole_songs
+from minigen.run.plots import save
 from minigen.run.train import learn
 
 BATCH, RATE = 16, 0.003
-QUIET = 3.9  # log(12 x 4), the quiet start: with this bias of the pause five voices begin at one class a step
+QUIET = 3.9  # log(12 x 4), the quiet start: with this bias of the pause five voices begin at one class per step
+DARK, PALE = "#1f4e79", "#b7cadd"
+COLOURS = ("#9db4c0", DARK, "#f2a541", "#a3c585", "#3b7d3b")
 
 
-def trained(model, songs, seed: int, minutes: float, each=None):
-    """A rung trained for so many minutes of one core -> the run: its params, moments and step."""
+def dataset(model, songs) -> Dataset:
+    """The fragments on which a rung trains."""
     c = model.config
-    data = Dataset(songs, c.past, c.fragment, c.hop, c.key_shift)
-    return learn(model, data, seed, BATCH, RATE, minutes=minutes, each=each)
+    return Dataset(songs, c.past, c.fragment, c.hop, c.key_shift)
 
 
-def spread(values, digits: int = 3) -> str:
-    """The mean over seeds, and the smallest and the largest."""
-    values = np.asarray(values, float)
-    return f"{values.mean():.{digits}f} ({values.min():.{digits}f} to {values.max():.{digits}f})"
+def trained(model, seed: int, minutes: float):
+    """A rung trained on the chorales for so many minutes of one core -> its run, the songs learned, those held out."""
+    learned, held_out = learned_and_held_out("bach")
+    return learn(model, dataset(model, learned), seed, BATCH, RATE, minutes=minutes), learned, held_out
 
 
-def table(head: list[str], rows: list[list[str]]) -> list[str]:
-    return [f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows]]
+def evaluate(model, params, songs, grad: bool = False):
+    """`model.loss` of songs side by side, with the same draws each time -> batch, loss, gradients (or None), trace."""
+    _, batch = next(whole_songs(songs, model.config.past, max(map(len, songs))))
+    T, B = batch["mask"].shape
+    return batch, *model.loss(params, batch, model.draws(0, "claims", 0, range(B), T), grad=grad)[:3]
 
 
-def lower(low, high) -> str:
-    """Is one lower than the other: "yes" or "no" where no two seeds overlap: by chance 1 in 10 with three against
-    three, the fewest that decide anything. "not decided" where something is not a number."""
-    if min(len(low), len(high)) < 3 or not np.isfinite([*low, *high]).all():
-        return "not decided"
-    return "yes" if max(low) < min(high) else "no" if max(high) < min(low) else "not decided"
+def over_seeds(results: list[dict]) -> dict:
+    """results[seed][part][figure] -> {part: {figure: [its value for each seed]}}."""
+    return {part: {name: [seed[part][name] for seed in results] for name in results[0][part]} for part in results[0]}
 
 
-def above(values, bound: float) -> str:
-    """Is it above a number: "yes" or "no" where all seeds agree: by chance 1 in 4 with three."""
-    return lower([bound] * len(values), values)
+@contextmanager
+def picture(path, size: tuple, *panels: dict, rows: int = 1):
+    """A figure whose panels have these titles, labels and limits; yields the panels, and writes the PNG at the end."""
+    figure = Figure(size, layout="constrained")
+    axes = figure.subplots(rows, len(panels) // rows, squeeze=False).ravel()
+    for panel, settings in zip(axes, panels, strict=True):
+        panel.set(**settings)
+        panel.title.set_fontsize(10)
+    yield axes
+    save(figure, path)
 
 
-def in_every(outcomes) -> str:
-    """For what happens or does not, a seed at a time: "no" where one seed is a counterexample; of at least three."""
-    return "not decided" if len(outcomes) < 3 else "yes" if all(outcomes) else "no"
+def curves(panel, groups: dict[str, list], x=None, **style) -> None:
+    """A colour for each group, in it a curve for each seed, and a legend."""
+    for (label, group), colour in zip(groups.items(), COLOURS, strict=False):
+        for n, y in enumerate(group):
+            panel.plot(range(len(y)) if x is None else x, y, color=colour, label=None if n else label, **style)
+    panel.legend(frameon=False, fontsize=8)
 
 
-def opposite(answer: str) -> str:
-    return {"yes": "no", "no": "yes"}.get(answer, answer)
-
-
-def judge(claim: str, parts: dict[str, str]) -> str:
-    """The sentence: a claim holds where every part is "yes", does not where one is "no", and else is not decided."""
-    given = set(parts.values())
-    outcome = "holds" if given == {"yes"} else "does not hold here" if "no" in given else "is not decided"
-    return f"{claim} {outcome}: {'; '.join(f'{words}: {answer}' for words, answer in parts.items())}."
+def bars(panel, groups: dict[str, list]) -> None:
+    """A bar for each group, its mean, and in it a dot for each value, the lowest on the left."""
+    for n, group in enumerate(groups.values()):
+        panel.bar(n, np.mean(group), color=PALE)
+        panel.plot(n + np.linspace(-0.2, 0.2, len(group)), np.sort(group), ".", color=DARK)
+    panel.set_xticks(range(len(groups)), [label.replace(" ", "\n", 1) for label in groups], fontsize=8)
