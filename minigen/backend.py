@@ -1,8 +1,8 @@
 """Where arrays live (NumPy or CuPy), and which functions have a kernel, a faster translation.
 
 Every layer is written once, over the array module of its arguments: that code is the specification, and it is what
-runs unless `kernels.use_kernels` has installed kernels. A kernel is a function of the same name and signature, found by
-name behind the layer's function, and only while the code that it translates is as it was tested (kernels/originals.py).
+runs unless `kernels.use_kernels` has installed kernels. A kernel is a function of the same name and signature that then
+runs in the place of the layer's function. Where the layer was edited, the array code runs (kernels/originals.py).
 """
 
 import functools
@@ -45,15 +45,16 @@ def _arrays(args) -> list:
     return found
 
 
-def _kernel(name: str, args):
-    """The kernel for arguments that are all of one array module and of types that it can take, or None."""
+def _kernel(name: str, args, home: str = ""):
+    """The kernel of the function `name` of the module `home`, for arguments that are all of one array module and of
+    types that it can take, or None."""
     arrays = _arrays(args)
     where = array_module(arrays[0]).__name__
     if name not in _kernels[where]:
         return None
     kernel, originals_stand = _kernels[where][name]
     taken = all(array_module(x).__name__ == where and x.dtype.char not in _REFUSED[where] for x in arrays)
-    return kernel if taken and originals_stand() else None
+    return kernel if taken and originals_stand(home) else None
 
 
 def replaceable(function):
@@ -61,7 +62,7 @@ def replaceable(function):
 
     @functools.wraps(function)
     def call(*args, **kwargs):
-        return (_kernel(function.__name__, args) or function)(*args, **kwargs)
+        return (_kernel(function.__name__, args, function.__module__) or call.reference)(*args, **kwargs)
 
     call.reference = function
     return call

@@ -16,8 +16,8 @@ run, another rank, another device, the third of ten outputs.
     voices.allowed  (V, T, B, K+1)  bool, the outcomes that each voice may draw; the pause keeps its probability
     inject          (T, B, 88)      keys that sound, whatever the octave decoder would draw for their classes
     classes         (T, B, 12)      what `decoder` plays, since it makes up no music
-    truth           (T, B, K)       the true keys, in training: voices draw among them and the pause
-    forced          True            with truth: voices also draw so that no true key is left over (particle filter)
+    truth           (T, B, K)       the true keys: in `loss` voices draw among them and the pause
+    forced          True            with truth: voices also draw so that no true key is left over; in `voices_forward`
     union.factors   (V, T, B, K)    the factors 1 - P that the stop-gradient trick takes as constants (gradient check)
 """
 

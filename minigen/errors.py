@@ -23,7 +23,7 @@ class Parser(argparse.ArgumentParser):
         raise MinigenError(f"{message} (see python scripts/{self.prog} --help)")
 
 
-def finite(low: float, high: float, kind=float):
+def number(low: float, high: float, kind=float):
     """An argparse type: a number of `kind` from `low` to `high`. NaN is in no range."""
 
     def parse(text: str):

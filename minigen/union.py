@@ -5,7 +5,7 @@
 
 The stop-gradient trick ("the sacred crutch", 26/12): no gradient flows through the factor (1 - P). Then
 dP/dp_v = prod_{u<v} (1 - p_u) instead of prod_{u!=v} (1 - p_u): a late, well-informed voice that is sure of a key no
-longer takes the earlier ones' credit. It is not the gradient of any loss; a check passes `factors` in, as constants.
+longer takes the earlier ones' credit. It is not the gradient of any loss; a check passes the factors in, as constants.
 
 Translation of this file: kernels/cuda/voices.py and voices.cu (the union), kernels/cuda/pointwise.py (the loss).
 """
@@ -27,18 +27,18 @@ def products_of_others(q):
 
 
 @replaceable
-def union_forward(p, pause_cell: bool, factors=None):
+def union_forward(p, pause_cell: bool, constants=None):
     """p (V, T, B, K+1) -> P (T, B, K), or (T, B, K+1) with the pause cell Q last; cache.
 
-    `factors` (V, T, B, K): those (1 - P) of an earlier call, used as constants.
+    `constants` (V, T, B, K): the factors (1 - P) of an earlier call, used instead of those of this one.
     """
     xp = array_module(p)
     V, T, B, K = *p.shape[:3], p.shape[3] - 1
     cells = xp.zeros((T, B, K + pause_cell), p.dtype)
     P = cells[..., :K]
-    constant, factors = factors, xp.empty((V, T, B, K), p.dtype)
+    factors = xp.empty((V, T, B, K), p.dtype)
     for v in range(V):
-        factors[v] = 1 - P if constant is None else constant[v]
+        factors[v] = 1 - P if constants is None else constants[v]
         P += factors[v] * p[v, ..., :K]
     if pause_cell:
         cells[..., K] = p[..., K].prod(axis=0)

@@ -47,8 +47,8 @@ def force_truth(truth, played, voices_left: int):
 
 
 def keep_pause_probability(z, allowed):
-    """Logits (..., K+1) whose draw, restricted to `allowed`, leaves the pause the probability that it had: that of the
-    keys that are not allowed goes to the others in proportion."""
+    """Logits (..., K+1) for a draw restricted to `allowed`: the pause keeps its probability, and that of the keys that
+    are not allowed is shared among the allowed ones, in proportion."""
     xp = array_module(z)
     keys, kept = z[..., :-1], xp.where(allowed[..., :-1], z[..., :-1], -xp.inf)
     top, top_kept = keys.max(axis=-1, keepdims=True), kept.max(axis=-1, keepdims=True)

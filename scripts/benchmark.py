@@ -26,7 +26,7 @@ import numpy as np
 from benchmarks.peers import KEPT, LEARNING, PEERS, PLAYED, PLAYING, WHOLE, T, alternate
 
 from minigen.backend import use_device
-from minigen.errors import MinigenError, Parser, finite, run
+from minigen.errors import MinigenError, Parser, number, run
 from minigen.kernels import cores
 
 TIMES = {WHOLE: 1.6, KEPT: 1.6}  # at B=128: at least this many times as fast
@@ -75,9 +75,9 @@ def machine(threads: int) -> str:
 def main():
     parser = Parser(description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--threads", type=finite(1, 4096, int), default=cores())
-    add("--batch", type=finite(1, 4096, int), default=128)
-    add("--rounds", type=finite(1, 1000, int), default=9)
+    add("--threads", type=number(1, 4096, int), default=cores())
+    add("--batch", type=number(1, 4096, int), default=128)
+    add("--rounds", type=number(1, 1000, int), default=9)
     add("--playing", action="store_true", help="only how fast it plays, and learns while playing")
     add("--device", choices=["cpu", "cuda"], default="cpu", help="cuda: only what runs there, by CUDA events")
     add("--check", action="store_true", help="exit 1 where a bound is missed")

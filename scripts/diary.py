@@ -27,7 +27,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
-from minigen.errors import MinigenError, Parser, finite, run
+from minigen.errors import MinigenError, Parser, number, run
 from minigen.files import write_atomically, write_between
 from minigen.kernels import CHOICES, cores, use_kernels
 
@@ -84,8 +84,8 @@ def main():
     parser = Parser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("claim", choices=CLAIMS)
-    add("--seeds", type=finite(1, 100, int), default=3)
-    add("--minutes", type=finite(0.01, 1000), help="of one core, for every model and seed (default: the claim's own)")
+    add("--seeds", type=number(1, 100, int), default=3)
+    add("--minutes", type=number(0.01, 1000), help="of one core, for every model and seed (default: the claim's own)")
     add("--kernels", choices=CHOICES, default="auto", help="default: a kernel behind each layer")
     add("--out", type=Path, default=Path("generated"), metavar="FOLDER")
     add("--write", action="store_true", help="into samples/diary, and its sentence into the README.md there")

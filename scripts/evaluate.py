@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from minigen.backend import use_device
-from minigen.errors import MinigenError, Parser, finite, run
+from minigen.errors import MinigenError, Parser, number, run
 from minigen.kernels import CHOICES, use_kernels
 from minigen.music import metrics
 from minigen.music.corpus import CORPORA, find_songs
@@ -42,9 +42,9 @@ def main():
     add("checkpoint", type=Path)
     add("sources", nargs="*", metavar="FOLDER", help="the music that it was trained on, if it is no corpus")
     add("--corpus", choices=CORPORA, help="a corpus instead of files (default: that of the checkpoint)")
-    add("--seeds", type=finite(1, 10**5, int), default=100, help="pieces to generate, of seeds 0, 1, ...")
-    add("--bars", type=finite(8, 10**4, int), default=16)
-    add("--particles", type=finite(1, 10**5, int), default=64, help="of the likelihood, where it is an estimate")
+    add("--seeds", type=number(1, 10**5, int), default=100, help="pieces to generate, of seeds 0, 1, ...")
+    add("--bars", type=number(8, 10**4, int), default=16)
+    add("--particles", type=number(1, 10**5, int), default=64, help="of the likelihood, where it is an estimate")
     add("--device", choices=["auto", "cpu", "cuda"], default="cpu", help="where the weights are (default: cpu)")
     add("--kernels", choices=CHOICES, default="auto", help="default: the array code")
     add("--check", action="store_true", help="exit 1 where a bound is missed")

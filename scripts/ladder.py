@@ -5,11 +5,10 @@
     python scripts/ladder.py --write                         ... and put the table into samples/results.md
 
 Two rungs are trained side by side, one core each, the rate falling from 0.003 to 0 in a straight line; minutes and
-milliseconds are of processor time. What is done is kept in runs/ladder-... and not done again: remove it after a change
-of the code. Nats per step are minus the log of the chance of what is struck, on held-out chorales (exact, but a
-particle estimate where voices carry states: minigen/run/likelihood.py), over the steps that every rung can play: at
-most 5 classes and 7 keys.
-"""
+milliseconds are of processor time. What is done is kept in runs/ladder-... and not done again until the code is edited.
+Nats per step are minus the log of the chance of what is struck, on held-out chorales (exact, but a particle estimate
+where voices carry states: minigen/run/likelihood.py), over the steps that every rung can play: at most 5 classes and 7
+keys."""
 
 import json
 import sys
@@ -17,13 +16,14 @@ import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
+from zlib import crc32
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import numpy as np
 
-from minigen.errors import MinigenError, Parser, finite, run
+from minigen.errors import MinigenError, Parser, number, run
 from minigen.files import write_atomically, write_between
 from minigen.kernels import cores, use_kernels
 from minigen.ladder import LADDER
@@ -41,7 +41,7 @@ PIECES = 8
 
 def job(args, budget: str, name: str, seed: int) -> dict:
     """One rung, one seed, one budget ("time" or "fragments")."""
-    use_kernels("fast", 1)
+    use_kernels("auto", 1)
     model, (train, valid) = LADDER[name](), learned_and_held_out(args.corpus)
     c = model.config
     data = Dataset(train, c.past, c.fragment, c.hop, c.key_shift)
@@ -67,7 +67,7 @@ def job(args, budget: str, name: str, seed: int) -> dict:
 def all_jobs(args, folder: Path) -> None:
     """Run what has not been run, as many jobs at a time as there are cores, and keep what each gives."""
     tasks = [(b, n, s) for b in ("time", "fragments") for s in range(args.seeds) for n in args.only or LADDER]
-    use_kernels("fast", 1, print)  # compiled here, once, and not in every process
+    use_kernels("auto", 1, print)  # compiled here, once, and not in every process
     # spawned and not forked: the threads of compiled code do not survive a fork
     with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
         jobs = {pool.submit(job, args, *task): task for task in tasks if not path_of(folder, *task).exists()}
@@ -134,17 +134,18 @@ def main():
     parser = Parser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--corpus", choices=CORPORA, default="bach")
-    add("--minutes", type=finite(0.01, 1000), default=3.0)
-    add("--fragments", type=finite(1, 10**9, int), default=FRAGMENTS)
-    add("--seeds", type=finite(1, 100, int), default=3)
-    add("--particles", type=finite(1, 10**5, int), default=64, help="of the likelihood's estimate")
+    add("--minutes", type=number(0.01, 1000), default=3.0)
+    add("--fragments", type=number(1, 10**9, int), default=FRAGMENTS)
+    add("--seeds", type=number(1, 100, int), default=3)
+    add("--particles", type=number(1, 10**5, int), default=64, help="of the likelihood's estimate")
     add("--only", nargs="+", choices=list(LADDER), help="only these rungs")
-    add("--jobs", type=finite(1, 64, int), default=min(2, cores()), help="rungs trained side by side")
+    add("--jobs", type=number(1, 64, int), default=min(2, cores()), help="rungs trained side by side")
     add("--write", action="store_true", help="put the table into samples/results.md")
     args = parser.parse_args()
     if args.write and args.only:
         raise MinigenError("--write is for the whole table: leave out --only")
-    name = f"ladder-{args.corpus}-{args.minutes:g}min-{args.fragments}of{BATCH}-rate{RATE:g}-{args.particles}"
+    code = b"".join(path.read_bytes() for path in sorted((ROOT / "minigen").rglob("*.py")))
+    name = f"ladder-{args.corpus}-{args.minutes:g}min-{args.fragments}of{BATCH}-{args.particles}-{crc32(code):08x}"
     folder = Path("runs") / name
     folder.mkdir(parents=True, exist_ok=True)
     all_jobs(args, folder)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from minigen.errors import MinigenError, Parser, finite, run
+from minigen.errors import MinigenError, Parser, number, run
 from minigen.run import checkpoint
 from minigen.run.plots import plot_step
 from minigen.run.trace import in_words, load_trace, outcomes_of, replay
@@ -20,7 +20,7 @@ def main():
     parser = Parser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("trace", type=Path, metavar="FILE.npz", help="what scripts/sample.py --trace wrote")
-    add("--step", type=finite(0, 10**9, int), default=0, help="which new step of the piece, from 0")
+    add("--step", type=number(0, 10**9, int), default=0, help="which new step of the piece, from 0")
     add("--out", type=Path, metavar="FILE.png", help="default: beside the trace")
     add("--replay", type=Path, metavar="CHECKPOINT", help="play it again with these weights, and compare")
     args = parser.parse_args()

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from minigen.backend import use_device
-from minigen.errors import MinigenError, Parser, finite, run
+from minigen.errors import MinigenError, Parser, number, run
 from minigen.kernels import CHOICES, use_kernels
 from minigen.ladder import LADDER
 from minigen.music import metrics, steering
@@ -45,22 +45,22 @@ def arguments():
     add("--device", choices=["auto", "cpu", "cuda"], default="cpu", help="where the weights are (default: cpu)")
     add("--kernels", choices=CHOICES, default="auto", help="default: the array code; to learn while playing, fast")
     add = parser.add_argument_group("the piece").add_argument
-    add("--bars", type=finite(1, 10_000, int), default=16, help="bars of new music")
-    add("--seed", type=finite(0, 2**62, int), default=0, help="another seed, another piece")
-    add("--temperature", type=finite(0.01, 100), default=1.0, help="under 1 safer, over 1 wilder")
+    add("--bars", type=number(1, 10_000, int), default=16, help="bars of new music")
+    add("--seed", type=number(0, 2**62, int), default=0, help="another seed, another piece")
+    add("--temperature", type=number(0.01, 100), default=1.0, help="under 1 safer, over 1 wilder")
     add("--primer", type=Path, metavar="FILE.mid", help="go on from the first bar of this; without it, from silence")
-    add("--num-outputs", type=finite(1, 10_000, int), default=1, help="pieces, of seeds SEED, SEED+1, ...")
+    add("--num-outputs", type=number(1, 10_000, int), default=1, help="pieces, of seeds SEED, SEED+1, ...")
     add = parser.add_argument_group("steering (models on 12 classes)").add_argument
     add("--key", help="the voices keep to this key: C, F#, Am, ...")
     add("--chords", help='and to one chord per bar, again and again: "C|Am|F|G7"')
     add("--inject", type=Path, metavar="FILE.mid", help="its notes sound as they are, and the voices harmonise them")
     add = parser.add_argument_group("learning while playing").add_argument
     add("--finetune", choices=["off", *MODES], default="off", help="train on what was played before every step")
-    add("--finetune-rate", type=finite(0, 1), help="Adam's rate (default: 1e-4)")
-    add("--finetune-iters", type=finite(1, 10**6, int), help="updates per step (default: 1)")
-    add("--finetune-window", type=finite(1, 10**6, int), help="on the last so many steps (default: 256)")
+    add("--finetune-rate", type=number(0, 1), help="Adam's rate (default: 1e-4)")
+    add("--finetune-iters", type=number(1, 10**6, int), help="updates per step (default: 1)")
+    add("--finetune-window", type=number(1, 10**6, int), help="on the last so many steps (default: 256)")
     add = parser.add_argument_group("what is written").add_argument
-    add("--bpm", type=finite(10, 1000), default=120, help="quarters per minute (default: 120)")
+    add("--bpm", type=number(10, 1000), default=120, help="quarters per minute (default: 120)")
     add("--out", type=Path, default=Path("generated"), metavar="FOLDER", help="where to write")
     add("--trace", type=Path, metavar="FILE.npz", help="every number behind every step, for scripts/plot.py")
     args = parser.parse_args()
@@ -165,12 +165,9 @@ def main():
         raise MinigenError(f"{model.name} plays what it is given: leave out --finetune")
     primer = None if primer is None else primer[: args.bars * bar if model.needs_classes else bar]
     head = np.zeros((0, 88), np.uint8) if primer is None or model.needs_classes else (primer > 0).astype(np.uint8)
-    begins = (
-        f"the primer ends at step {len(head)} (after bar {len(head) / bar:g})"
-        if len(head)
-        else "it starts from silence"
-    )
-    begins = "it plays the primer's classes" if model.needs_classes else begins
+    begins = "it plays the primer's classes" if model.needs_classes else "it starts from silence"
+    if len(head):
+        begins = f"the primer ends at step {len(head)} (after bar {len(head) / bar:g})"
     # one stream: nothing is worth a second thread
     print("plays by:", use_kernels(args.kernels, 1, print, xp, playing=args.tune is None))
     ended = None

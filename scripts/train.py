@@ -13,9 +13,8 @@ It prints a line every 25 steps: training loss and held-out loss (cells + decode
     step   150  training 0.1703 + 0.0186  held-out 0.1623 + 0.0173  rate 0.01  3.11 steps/s  best
 
 The rate is multiplied by 0.3 when no held-out loss of 150 steps was the best so far, and training then goes on from
-the best weights; at 1e-5 it ends. The run folder holds config.json, metrics.csv, last.npz, best.npz, loss.png,
-refused.txt and a piece every 250 steps.
-"""
+the best weights; at 1e-5 it ends. The run folder holds config.json, metrics.csv, last.npz, best.npz, judged.npz,
+loss.png, refused.txt and a piece every 250 steps."""
 
 import csv
 import json
@@ -30,7 +29,7 @@ from tqdm import tqdm
 
 from minigen.adam import Moments
 from minigen.backend import use_device
-from minigen.errors import MinigenError, Parser, Stop, finite, run
+from minigen.errors import MinigenError, Parser, Stop, number, run
 from minigen.kernels import CHOICES, use_kernels
 from minigen.ladder import LADDER, rung
 from minigen.music import metrics
@@ -61,22 +60,22 @@ def arguments():
     add("--corpus", choices=CORPORA, help="a corpus instead of files (default: songs)")
     add("--model", choices=list(LADDER), help="default: final")
     add("--set", action="append", metavar="NAME=VALUE", help="another configuration: hidden=50, delays=4,8, loss=pause")
-    add("--steps", type=finite(1, 1e9, int), help="stop after this many steps in all")
-    add("--minutes", type=finite(0.001, 1e6), help="stop after this long from the first step (default: when flat)")
-    add("--batch", type=finite(1, 4096, int), help="fragments per step (default: 64)")
-    add("--rate", type=finite(1e-8, 1), help="Adam's rate at the start (default: 0.01)")
-    add("--seed", type=finite(0, 2**63 - 1, int), help="default: 0")
+    add("--steps", type=number(1, 1e9, int), help="stop after this many steps in all")
+    add("--minutes", type=number(0.001, 1e6), help="stop after this long from the first step (default: when flat)")
+    add("--batch", type=number(1, 4096, int), help="fragments per step (default: 64)")
+    add("--rate", type=number(1e-8, 1), help="Adam's rate at the start (default: 0.01)")
+    add("--seed", type=number(0, 2**63 - 1, int), help="default: 0")
     add("--device", choices=["auto", "cpu", "cuda"], default="auto")
     add("--kernels", choices=CHOICES[:3], default="auto", help="the array code, or a kernel behind each layer")
-    add("--threads", type=finite(1, 4096, int), help="default: one per core; ranks share the cores")
-    add("--valid", type=finite(0.001, 0.9), help="share of the songs held out (default: 0.1)")
-    add("--max-tracks", type=finite(1, 10**4, int), help="refuse files with more tracks that have notes")
-    add("--max-tempos", type=finite(0, 10**6, int), help="refuse files with more tempo changes")
+    add("--threads", type=number(1, 4096, int), help="default: one per core; ranks share the cores")
+    add("--valid", type=number(0.001, 0.9), help="share of the songs held out (default: 0.1)")
+    add("--max-tracks", type=number(1, 10**4, int), help="refuse files with more tracks that have notes")
+    add("--max-tempos", type=number(0, 10**6, int), help="refuse files with more tempo changes")
     add("--out", type=Path, help="run folder (default runs/NAME)")
     add("--resume", type=Path, metavar="RUN", help="go on where this run stopped, with its own settings")
     add("--init", type=Path, metavar="CHECKPOINT", help="start from these weights")
-    add("--meta", type=finite(1, 100, int), metavar="STEPS", help="learn to be finetuned: through so many inner steps")
-    add("--meta-rate", type=finite(1e-6, 1e3), help="rate of the inner steps (default: 1)")
+    add("--meta", type=number(1, 100, int), metavar="STEPS", help="learn to be finetuned: through so many inner steps")
+    add("--meta-rate", type=number(1e-6, 1e3), help="rate of the inner steps (default: 1)")
     add("--first-order", action="store_true", default=None, help="with --meta: leave the Hessian out")
     args = parser.parse_args()
     if not args.meta and (args.meta_rate or args.first_order) and not args.resume:
@@ -154,7 +153,7 @@ def loop(args, model, state: Run, folder: Folder, data: Dataset, valid: list, st
             continue
         found = None if ranks.rank else validate(model, state.params, valid, args.seed, meta)
         found, rate = ranks.broadcast(found), state.rate
-        # nothing is judged where a run is stopped between two validations: see `Folder.end`
+        # nothing is judged where a run is stopped between two validations: see `Folder.save_all`
         verdict = "" if state.step % EVERY else judge(state, found["loss"], PATIENCE)
         shown = found["loss"]
         row = {"step": state.step, "seconds": round(before + spent, 3), "rate": rate}
@@ -166,9 +165,7 @@ def loop(args, model, state: Run, folder: Folder, data: Dataset, valid: list, st
         if verdict == "lowered":
             folder.back_to_best()
         if not ranks.rank:
-            if verdict == "best" or not (folder.path / "best.npz").exists():
-                folder.save("best.npz")
-            folder.save("last.npz")
+            folder.save_all(verdict)
             folder.report()
             if state.step % (10 * EVERY) == 0 or ended:
                 folder.play(args.seed)
@@ -230,7 +227,7 @@ def main(ranks: Ranks):
         return code
     if ended == "flat":
         print("the held-out loss no longer falls, at the lowest rate")
-    best = folder.end()
+    best = checkpoint.load(path / "best.npz").header["metrics"]
     print(f"best held-out loss {best['valid_loss']:.4f} (all parts together) at step {best['step']}; it is in {path}")
     print(f"hear it: python scripts/sample.py {path / 'best.npz'}")
     if ended == "stopped":

@@ -12,10 +12,11 @@ import numpy as np
 import nvrtc
 import pytest
 import shim
+from helpers import draws_of
 
 from minigen import adam, backend, decoder, linear, lstm, union, voices
 from minigen.gradcheck import toy_batch
-from minigen.kernels import standing, use_kernels
+from minigen.kernels import standing
 from minigen.kernels.cuda import launch
 from minigen.kernels.cuda import lstm as lstm_cuda
 from minigen.ladder import LADDER
@@ -50,7 +51,7 @@ def hold_registers(code: str, architecture: str, macros: dict, most: int):
 
 @needs_nvrtc
 class TestRegisters:
-    @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
+    @pytest.mark.parametrize("architecture", ["sm_90", pytest.param("sm_80", marks=pytest.mark.slow)])
     @pytest.mark.parametrize("file, macros, most", COMPILED)
     def test_every_kernel(self, file, macros, most, architecture):
         hold_registers(SOURCES[file], architecture, macros, most)
@@ -232,8 +233,7 @@ class TestShim:
         """Loss, gradients, state and notes of every rung, all kernels together."""
         model, T, B = LADDER[name](), 6, 2
         params, batch = model.init(1), toy_batch(model, T, B)
-        draws = model.draws(8, "test", 0, range(B), T)
-        use_kernels("reference", 1)
+        draws = draws_of(model, T, B)
         expected = model.loss(params, batch, draws)
         monkeypatch.setitem(backend._kernels, "numpy", standing("cuda"))  # as if NumPy were CuPy
         loss, grads, trace, state = model.loss(params, batch, draws)
@@ -293,7 +293,7 @@ def test_float64_on_a_gpu_runs_the_reference(monkeypatch):
     """And so does every complex number; float32 runs the kernel of where it lives."""
     there = SimpleNamespace(__name__="cupy")
     monkeypatch.setattr(backend, "array_module", lambda x: there if x.ndim else np)
-    monkeypatch.setitem(backend._kernels, "cupy", {"layer": ("kernel", lambda: True)})
+    monkeypatch.setitem(backend._kernels, "cupy", {"layer": ("kernel", lambda home: True)})
     for dtype, kernel in (("float32", "kernel"), ("float64", None), ("complex128", None)):
         assert backend._kernel("layer", (np.zeros(3, dtype), (np.zeros(2, "float32"), None))) == kernel
     assert backend._kernel("layer", (np.zeros(3, "float32"), np.zeros((), "float32"))) is None  # one on the host

@@ -33,10 +33,7 @@ def params_of(shapes, arrays) -> Params:
 
 def in_order(shapes, grads: dict) -> tuple:
     """Gradients by layer as one tuple in the order of the flat vector."""
-    params = Params(shapes, dtype=np.float64)
-    for layer, arrays in grads.items():
-        params.add(layer, *arrays)
-    return tuple(params.views.values())
+    return tuple(Params(shapes, dtype=np.float64).gradients(grads).views.values())
 
 
 def state_of(shapes) -> dict:

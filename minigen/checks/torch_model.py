@@ -176,12 +176,3 @@ def step(weights, adam, batch, **options):
     clip(weights)
     adam.step()
     return out["loss"].detach()
-
-
-def train(weights, batches, rate, **options):
-    """One step a batch (a dict: roll, start, mask, notes). Returns new weights and leaves the given alone."""
-    weights = {name: w.detach().clone().requires_grad_() for name, w in weights.items()}
-    adam = optimiser(weights, rate)
-    for batch in batches:
-        step(weights, adam, batch, **options)
-    return {name: w.detach() for name, w in weights.items()}

@@ -1,22 +1,9 @@
 """Fast translations of the layers' functions; the array code is the specification, and a test holds each to it.
 
-For a CPU, in Numba (cpu/):
-    lstm.py         the LSTM over a whole sequence
-    pointwise.py    softmax, draws, the octave loss
-    adam.py         Adam in one pass
-    voices.py       conditional voices, on one song
-    rows.py         what one row takes: a step of an LSTM, softmax, a draw
-    activations.py  tanh, sigmoid and how kernels are compiled
-    threads.py      how many threads a kernel gets
-
-For CUDA, in float32; Numba is not needed (cuda/):
-    lstm.py         the LSTM over a whole sequence: lstm.cu, lstm_step.cu
-    voices.py       conditional voices, their draws and their union: voices.cu
-    pointwise.py    softmax, the two losses, Adam: pointwise.cu, adam.cu
-    launch.py       how a kernel is compiled and launched
-
+cpu/ is for a CPU, in Numba: rows.py holds what one row takes, activations.py tanh and how kernels are compiled.
+cuda/ is for CUDA, in float32, and needs no Numba: launch.py compiles a .cu file and launches it.
 whole/ is a copy of the whole step and of the whole loss of two rungs: it runs only when asked for, `--kernels whole`.
-originals.py keeps a kernel out where the code that it translates was edited.
+originals.py switches a kernel off where the code that it translates was edited.
 """
 
 import ctypes
@@ -29,9 +16,9 @@ from threadpoolctl import threadpool_limits
 from minigen.backend import install
 from minigen.errors import MinigenError
 
-# (file, its functions, the files below minigen/ that hold what these functions translate)
-RUNG = ("ladder/final", "ladder/conditional", "ladder/history", "ladder/rung", "decoder", "draws", "heads", "linear")
-RUNG = (*RUNG, "lstm", "ops", "params", "reader", "union", "voices")
+LAYERS = ("decoder", "draws", "heads", "linear", "lstm", "ops", "params", "reader", "union", "voices")
+FINAL = ("ladder/final", "ladder/conditional", "ladder/history", "ladder/rung", *LAYERS)
+# file, its functions, the files below minigen/ that hold what these translate: the first is their home
 TABLES = {
     "cpu": [
         ("lstm", ("lstm_forward", "lstm_backward"), ("lstm", "linear")),
@@ -51,7 +38,7 @@ TABLES = {
         ("pointwise", ("octave_loss_forward", "octave_loss_backward"), ("decoder", "linear", "ops")),
         ("pointwise", ("all_finite", "adam"), ("adam",)),
     ],
-    "whole": [("step", ("Player",), RUNG), ("loss", ("loss",), RUNG)],
+    "whole": [("step", ("Player",), (*FINAL, "run/sample")), ("loss", ("loss",), FINAL)],
 }
 CHOICES = ("auto", "reference", "fast", "whole")
 
@@ -84,7 +71,7 @@ def standing(table: str, log=lambda line: None) -> dict:
         module = import_module(f"minigen.kernels.{table}.{file}")
         kept = Originals(f"kernels/{table}/{file}.py", originals)
         if edited := kept.edited():
-            log(f"{edited}: {', '.join(names)}")
+            log(f"{edited}, the array code of {', '.join(names)} runs")
             continue
         found |= {name: (getattr(module, name), kept.stand) for name in names}
     return found
@@ -100,7 +87,7 @@ def use_kernels(choice: str, threads: int | None = None, log=lambda line: None, 
 
     The kernels for a CPU split the batch over the threads and give each its own products, so BLAS gets one, and freed
     memory is kept; the array code leaves the threads to BLAS. `log` is called before they are loaded, since the first
-    time they are compiled, and for each that stays out since the code that it translates was edited.
+    time they are compiled, and for each that is switched off, since the code that it translates was edited.
     Raises MinigenError where `fast` or `whole` is asked for and cannot be had.
     """
     threads = threads or cores()
@@ -117,7 +104,6 @@ def use_kernels(choice: str, threads: int | None = None, log=lambda line: None, 
         install(standing("cuda", log), "cupy")
         threadpool_limits(threads)
         return "fast (CUDA)"
-    log("loading the kernels (compiled the first time, in about half a minute)")
     try:
         from minigen.kernels import cpu
     except ImportError as error:
@@ -125,6 +111,7 @@ def use_kernels(choice: str, threads: int | None = None, log=lambda line: None, 
             raise MinigenError(f"Numba cannot be loaded ({error}): install it, or use --kernels reference") from error
         threadpool_limits(threads)
         return f"reference, the array code (threads: {threads}; Numba cannot be loaded: {error})"
+    log("loading the kernels (compiled the first time, in about half a minute)")
     threads = cpu.use_threads(threads)
     cpu.warm_up()
     copy = None

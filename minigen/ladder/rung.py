@@ -26,12 +26,12 @@ from minigen.union import cross_entropy_backward, cross_entropy_forward
 
 
 class Rung:
-    """Both methods read and return a flat dict of state. On 12 classes an octave decoder is trained beside the rung.
+    """Its two methods read and return a flat dict of state. On 12 classes an octave decoder is trained beside the rung.
 
-    Batch: roll (P+T, B, 88) of 0/1, whose row P is the first step predicted and whose rows before it are its real
-    past; start (B,), that step's time in the song; mask (T, B), the predictions that count.
+    Batch: roll (N, B, 88) of 0/1, whose last T rows are predicted and whose rows before them are their real past;
+    start (B,), the time of the first step predicted; mask (T, B), the predictions that count.
     Given: what comes from outside, by name, in minigen/draws.py.
-    Trace: what was given under its name; `cells.P` (T, B, C) and `keys` (T, B, 88); without voices their logits
+    Trace: the uniforms under their names; `cells.P` (T, B, C) and `keys` (T, B, 88); without voices their logits
     `cells.z` and, where uniforms were given, `cells.struck`; with voices `voices.p` (V, T, B, K+1), the factors
     `union.factors` (V, T, B, K) and `voices.notes` (V, T, B); on 12 classes `decoder.p` (T, B, 88) and its logits
     `decoder.z`; with a history reader `reader.w` (T, B, L); with conditional voices `features` (T, B, F). From `step`
@@ -160,7 +160,7 @@ class Rung:
         c, xp = self.config, array_module(params.flat)
         past = xp.concatenate([state["past"][1:], x[None].astype("uint8")])
         bits = time_bits(state["time"], 1, c.time_bits, params.dtype)
-        given = {name: a[:, None] if name.startswith("voices.") else a[None] for name, a in given.items()}
+        given = {name: a[:, None] if name.startswith(("voices.", "union.")) else a[None] for name, a in given.items()}
 
         (P, trace, new_state), _ = self.forward(params, self.music(past, params.dtype), bits, state, given, temperature)
         trace |= {"cells.P": P} | _uniforms_of(given)

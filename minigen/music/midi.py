@@ -1,11 +1,13 @@
 """MIDI files to rolls and back.
 
-A roll is (T, 88) uint8, one row a 16th: a cell holds the velocity (1..127) with which key k, MIDI note 21+k, is
+A roll is (T, 88) uint8, one row per 16th: a cell holds the velocity (1..127) with which key k, MIDI note 21+k, is
 struck at that step, else 0. Only onsets are kept, and not how long a note is held.
 """
 
+import hashlib
 import io
 import os
+from pathlib import Path
 
 import mido
 import numpy as np
@@ -13,7 +15,7 @@ from mido.midifiles import meta
 
 from minigen.errors import MinigenError
 
-READER_VERSION = 1  # raise it when a file gives another roll than before: caches are then made anew
+READER_VERSION = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]  # an edit makes all caches anew
 SUFFIXES = (".mid", ".midi", ".kar")
 LOWEST, KEYS = 21, 88
 BAR = 16

@@ -4,7 +4,6 @@ import csv
 import io
 import itertools
 import json
-import shutil
 from pathlib import Path
 
 from minigen.adam import Moments
@@ -21,14 +20,11 @@ from minigen.run.ranks import Ranks
 from minigen.run.train import Run
 
 SHOWN = 8  # refused files named on the screen
-JUDGED = "best-judged.npz"  # the best weights for a run that goes on, where the last ones are better
 
 
 def run_folder(args, name: str, config: dict) -> Path:
     """The run's folder: the one resumed; or the one asked for, or runs/NAME, runs/NAME-2, ..., with its config.json."""
     if args.resume:
-        if (judged := args.resume / JUDGED).exists():
-            judged.replace(args.resume / "best.npz")
         return args.resume
     if args.out and (args.out / "last.npz").exists():
         raise MinigenError(f"{args.out} holds a run already: --resume {args.out}, or choose another --out")
@@ -70,6 +66,17 @@ class Folder:
         self.ranks = ranks  # the first of which writes
         self.song = song if model.needs_classes else None  # whose classes are played
 
+    def save_all(self, verdict: str) -> None:
+        """last.npz; judged.npz, the best weights that `judge` has seen, from which a lower rate goes on; best.npz, the
+        best of all, also where a run ended between two validations, which judges nothing, so that it can go on as it
+        was."""
+        self.save("last.npz")
+        if verdict == "best" or not (self.path / "judged.npz").exists():
+            self.save("judged.npz")
+        best, last = self.path / "best.npz", self.state.rows[-1]["valid_loss"]
+        if not best.exists() or last < checkpoint.load(best).header["metrics"]["valid_loss"]:
+            self.save("best.npz")
+
     def save(self, name: str) -> None:
         params, moments = self.state.params, self.state.moments
         about = self.about | {
@@ -84,24 +91,11 @@ class Folder:
 
         For all ranks to call together: the first reads and sends it to the others.
         """
-        best = None if self.ranks.rank else checkpoint.load(self.path / "best.npz")
+        best = None if self.ranks.rank else checkpoint.load(self.path / "judged.npz")
         flat, moments = self.ranks.broadcast(best and (best.params.flat, best.moments))
         xp = array_module(self.state.params.flat)
         self.state.params = self.state.params.with_flat(xp.asarray(flat))
         self.state.moments = Moments(xp.asarray(moments.m), xp.asarray(moments.v), moments.step)
-
-    def end(self) -> dict:
-        """The metrics of best.npz, which is now the better of the best weights so far and the last.
-
-        A run that ends between two validations does not judge its last weights, so that going on is as never having
-        stopped: what it judged the best is kept beside them, and `run_folder` brings it back.
-        """
-        best, last = checkpoint.load(self.path / "best.npz").header["metrics"], self.state.rows[-1]
-        if best["valid_loss"] <= last["valid_loss"]:
-            return best
-        shutil.copy(self.path / "best.npz", self.path / JUDGED)
-        self.save("best.npz")
-        return last
 
     def report(self) -> None:
         text = io.StringIO()

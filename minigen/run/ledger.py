@@ -10,10 +10,10 @@ from minigen.run.ranks import Ranks
 
 
 class Ledger:
-    """`params` say where the arrays live; `ranks`, which processes share a batch."""
+    """`params` say where the arrays live; `ranks`, to be set, which processes share a batch."""
 
-    def __init__(self, params, ranks: Ranks | None = None):
-        self.xp, self.ranks = array_module(params.flat), ranks or Ranks()
+    def __init__(self, params):
+        self.xp, self.ranks = array_module(params.flat), Ranks()
         self.finite, self.unread = True, []
 
     def upload(self, *dicts) -> list[dict]:

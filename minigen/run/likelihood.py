@@ -151,8 +151,8 @@ def log_likelihood(model, params, batch: dict, state: dict | None = None, N: int
     c, (T, B), xp = model.config, batch["mask"].shape, array_module(params.flat)
     state = dict(state or {})
     filtered = state.pop("particles", None)
-    draws = model.draws(seed, "likelihood", int(batch["start"][0]), range(B), T)
-    _, _, trace, new_state = model.loss(params, on_device(xp, batch), on_device(xp, draws), state, grad=False)
+    given = model.draws(seed, "likelihood", int(batch["start"][0]), range(B), T)
+    _, _, trace, new_state = model.loss(params, on_device(xp, batch), on_device(xp, given), state, grad=False)
     roll = batch["roll"][-T:]
     x = model.music(roll, np.float64)
     flat = x.reshape(T * B, -1)
@@ -168,8 +168,8 @@ def log_likelihood(model, params, batch: dict, state: dict | None = None, N: int
         own, new_state["particles"] = particles(
             params, trace["features"], x, c.voices, N, seed, filtered, int(batch["start"][0])
         )
-    given = octaves(to_host(trace["decoder.z"]), roll) if c.keys == 12 else np.zeros((T, B))
-    return own, given, new_state
+    of_octaves = octaves(to_host(trace["decoder.z"]), roll) if c.keys == 12 else np.zeros((T, B))
+    return own, of_octaves, new_state
 
 
 def playable(model, roll):
@@ -192,9 +192,9 @@ def nats_per_step(model, params, songs, N: int = 64, runs: int = 3, seed: int = 
         own = both = counted = left_out = 0
         state = None
         for first, batch in whole_songs(songs, model.config.past, model.config.fragment):
-            mine, given, state = log_likelihood(model, params, batch, None if first else state, N, seed + run)
+            mine, of_octaves, state = log_likelihood(model, params, batch, None if first else state, N, seed + run)
             use = batch["mask"] & playable(model, batch["roll"][-len(mine) :])
-            own, both = own - mine[use].sum(), both - (mine + given)[use].sum()
+            own, both = own - mine[use].sum(), both - (mine + of_octaves)[use].sum()
             counted, left_out = counted + int(use.sum()), left_out + int((batch["mask"] & ~use).sum())
         found.append((own / counted, both / counted))
     own, both = np.mean(found, axis=0)

@@ -96,12 +96,12 @@ def in_words(trace: dict, n: int) -> list[str]:
     """Everything behind new step n, line by line."""
     T, config = len(trace["keys"]), trace["header"]["config"]
     bar, at = config["steps_a_bar"], len(trace["roll"]) - T + n  # the row of the step in the piece
-    outcomes = outcomes_of(config)
+    outcomes, bits = outcomes_of(config), "".join(str((at >> k) & 1) for k in range(config["time_bits"])) or "none"
 
     def struck_before(lag):
         return struck(trace["roll"][at - lag] if at >= lag else [])
 
-    lines = [f"step {n} (bar {at // bar + 1}, 16th {at % bar + 1}), time bits {_bits(at, config['time_bits'])}"]
+    lines = [f"step {n} (bar {at // bar + 1}, 16th {at % bar + 1}), time bits {bits}"]
     lines += [f"input     {struck_before(1)}"]
     if "reader.w" in trace:
         for w, lag in zip(trace["reader.w"][n, 0], config["lags"], strict=True):
@@ -127,7 +127,3 @@ def in_words(trace: dict, n: int) -> list[str]:
     if "inject" in trace:
         lines.append(f"given     {struck(trace['inject'][n, 0])}")
     return [*lines, f"struck    {struck(trace['keys'][n, 0])}"]
-
-
-def _bits(time: int, bits: int) -> str:
-    return "".join(str((time >> k) & 1) for k in range(bits)) or "none"

@@ -14,12 +14,13 @@ from minigen.voices import voices_shapes
 
 def leave_out_the_old() -> None:
     """Numba compiles a function again where its own file has changed; here functions call those of other files: what
-    was compiled before the newest of these files was written is forgotten."""
-    folders = [Path(__file__).parent, Path(__file__).parents[1] / "whole"]
-    newest = max(file.stat().st_mtime for folder in folders for file in folder.glob("*.py"))
-    for index in (index for folder in folders for index in (folder / "__pycache__").glob("*.nbi")):
-        if index.stat().st_mtime < newest:
-            index.unlink(missing_ok=True)
+    was compiled before the newest of these files was written is deleted."""
+    own, copies = Path(__file__).parent, Path(__file__).parents[1] / "whole"
+    newest = max(file.stat().st_mtime for folder in (own, copies) for file in folder.glob("*.py"))
+    for folder in (Path(lstm._forward.stats.cache_path), copies / "__pycache__"):
+        for index in folder.glob("*.nbi"):
+            if index.stat().st_mtime < newest:
+                index.unlink(missing_ok=True)
 
 
 def warm_up() -> None:

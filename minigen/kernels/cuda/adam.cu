@@ -15,7 +15,7 @@ extern "C" __global__ void adam(int N, const float *flat, const float *grad, con
     const int k = blockIdx.x * blockDim.x + threadIdx.x;
     if (k >= N) return;
     const bool kept = finite && !*finite;
-    const float g = grad[k] > 1 ? 1 : grad[k] < -1 ? -1 : grad[k]; // what is not a number stays so
+    const float g = grad[k] > 1 ? 1 : grad[k] < -1 ? -1 : grad[k]; // NaN stays so
     const float m_k = b1 * m[k] + rest1 * g;
     const float v_k = b2 * v[k] + rest2 * g * g;
     new_m[k] = kept ? m[k] : m_k;

@@ -34,7 +34,7 @@ __device__ __forceinline__ void gather(float *sum, float *total, int s) {
 }
 
 // gates (L, T, B, 4H) hold x Wx and become the activated gates; h and c (L, T+1, B, H), row 0 the initial state; Wh
-// (L, H, 4H), b (L, 4H). The grid is (B, L): L LSTMs that know nothing of each other.
+// (L, H, 4H), b (L, 4H). The grid is (B, L): L independent LSTMs.
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
 lstm_forward(int T, float *gates, const float *Wh, const float *b, float *h, float *c) {
     constexpr int H = HIDDEN;

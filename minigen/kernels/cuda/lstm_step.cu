@@ -1,6 +1,6 @@
 // One step of an LSTM of any size, between its products: the equations, names and order of minigen/lstm.py.
 //
-// Mapping: a thread a unit and row of the batch. A few dozen registers, no shared memory. Floor (an estimate): the
+// Mapping: a thread per unit and row of the batch. A few dozen registers, no shared memory. Floor (an estimate): the
 // traffic, 15 numbers per thread in the forward pass and 14 in the backward pass; for a small batch the launches.
 
 __device__ __forceinline__ float sigmoid(float x) { return 0.5f * tanhf(0.5f * x) + 0.5f; }

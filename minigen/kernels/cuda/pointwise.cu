@@ -44,7 +44,7 @@ extern "C" __global__ void softmax_backward(int N, int C, const float *dp, const
     for (int k = 0; k < C; ++k) dz[k] = p[k] * (dp[k] - along);
 }
 
-// P inside [1e-6, 1-1e-6]; what is not a number stays so.
+// P inside [1e-6, 1-1e-6]; NaN stays so.
 __device__ __forceinline__ float clip(float P, bool *inside) {
     *inside = !(P <= 1e-6f || P >= 0.999999f);
     return *inside ? P : P > 0.5f ? 0.999999f : 1e-6f;

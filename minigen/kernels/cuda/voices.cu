@@ -123,7 +123,7 @@ extern "C" __global__ void union_backward(int N, int V, int C, bool stop_gradien
     const int at = blockIdx.x * blockDim.x + threadIdx.x, n = at / OUTCOMES, k = at % OUTCOMES;
     if (n >= N) return;
     const float dcell = k < C ? dcells[(size_t)n * C + k] : 0;
-    float before = 1, after = 1;
+    float prefix = 1, suffix = 1;
     for (int v = 0; v < V; ++v) {
         const size_t own = ((size_t)v * N + n) * OUTCOMES + k;
         if (k < K && stop_gradient)
@@ -131,14 +131,14 @@ extern "C" __global__ void union_backward(int N, int V, int C, bool stop_gradien
             dp[own] = dcell * factors[((size_t)v * N + n) * K + k];
         else {
             // in the forward pass this was: Q = prod_v p_v[pause], and 1 - P = prod_v (1 - p_v)
-            dp[own] = dcell * before;
-            before *= k < K ? 1 - p[own] : p[own];
+            dp[own] = dcell * prefix;
+            prefix *= k < K ? 1 - p[own] : p[own];
         }
     }
     if (k < K && stop_gradient) return;
     for (int v = V - 1; v >= 0; --v) {
         const size_t own = ((size_t)v * N + n) * OUTCOMES + k;
-        dp[own] *= after;
-        after *= k < K ? 1 - p[own] : p[own];
+        dp[own] *= suffix;
+        suffix *= k < K ? 1 - p[own] : p[own];
     }
 }

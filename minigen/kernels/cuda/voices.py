@@ -5,8 +5,8 @@
   2. head, softmax, restriction and draw are one kernel
   3. nothing flows back through a draw, so all voices go back through time in one launch
 
-Voices without an LSTM, and draws that are steered or forced, are left to the array code, whose parts have kernels of
-their own.
+Voices without an LSTM, more than 32 of them (a warp fetches the notes of all at once), and draws that are steered or
+forced are left to the array code, whose parts have kernels of their own.
 """
 
 from typing import Any, NamedTuple
@@ -35,14 +35,13 @@ class VoicesCache(NamedTuple):
 
 
 def voices_forward(params, features, V: int, state, given, temperature=1.0):
-    if "voices.allowed" in given or "forced" in given or "voice1.Wh" not in params.views:
+    if "voices.allowed" in given or "forced" in given or "voice1.Wh" not in params.views or V > 32:
         return voices.voices_forward.reference(params, features, V, state, given, temperature)
     xp = array_module(features)
     layers = [params.layer(f"voice{v + 1}") + params.layer(f"head{v + 1}") for v in range(V)]
     Wx, Wh, b, W, head_b = (xp.stack(arrays) for arrays in zip(*layers, strict=True))
     (T, B, F), H, K = features.shape, Wh.shape[1], W.shape[2] - 1
     N, x = T * B, packed(features).reshape(T * B, F)
-    assert V <= 32, "a warp fetches the notes of all voices at once"
     h, c = xp.empty((V, T + 1, B, H), "float32"), xp.empty((V, T + 1, B, H), "float32")
     gates = xp.empty((V, T, B, 4 * H), "float32")
     for v in range(V):
@@ -93,9 +92,9 @@ def draw(z, u, allowed=None):
     return notes
 
 
-def union_forward(p, pause_cell: bool, factors=None):
-    if factors is not None:
-        return union.union_forward.reference(p, pause_cell, factors)
+def union_forward(p, pause_cell: bool, constants=None):
+    if constants is not None:
+        return union.union_forward.reference(p, pause_cell, constants)
     xp, p = array_module(p), packed(p)
     V, T, B, outcomes = p.shape
     cells = xp.empty((T, B, outcomes - 1 + pause_cell), "float32")

@@ -18,7 +18,9 @@ def copy_of(standing: dict):
     """What `backend.whole` asks: the copy of that name for this very model, one stream and a CPU, else None."""
 
     def find(name: str, model, params, state):
-        if type(model) not in (Final, PauseLoss) or model.config.keys != 12 or not model.config.voice_hidden:
+        if type(model) not in (Final, PauseLoss) or vars(model).keys() != {"config"}:
+            return None
+        if model.config.keys != 12 or not model.config.voice_hidden:
             return None
         if len(state["time"]) > 1 or array_module(params.flat) is not np or name not in standing:
             return None

@@ -20,11 +20,11 @@ from minigen.union import CLIP
 
 
 @serial
-def _cross_entropy(P, on, low, high):
+def _cross_entropy(P, struck, low, high):
     """The nats of one cell, and their derivative with respect to P."""
     inside = P > low and P < high
     clipped = low if P <= low else (high if P >= high else P)
-    if on:
+    if struck:
         return -math.log(clipped), -inside / clipped
     return -math.log(1 - clipped), inside / (1 - clipped)
 
@@ -83,16 +83,16 @@ def loss(model, params, batch: dict, given: dict, state: dict, grad: bool = True
         return h[1:]
 
     inputs = join(x[-T - 1 : -1], bits)
-    (on_reader, reader), (on_local, local) = two_forward(lstm("reader", inputs), lstm("local", inputs))
-    z, weights = linear_forward(outputs("reader", *on_reader), *layer("weights"))
+    (reader_hc, reader), (local_hc, local) = two_forward(lstm("reader", inputs), lstm("local", inputs))
+    z, weights = linear_forward(outputs("reader", *reader_hc), *layer("weights"))
     w, softmax = softmax_forward(z)
     reading, read = read_forward(w, x[:-1], c.lags)
-    (on_both, aggregator), (on_octave, octave) = two_forward(
-        lstm("aggregator", join(reading, outputs("local", *on_local))), lstm("octave", join(keys[:-1], truth, bits))
+    (aggregator_hc, aggregator), (octave_hc, octave) = two_forward(
+        lstm("aggregator", join(reading, outputs("local", *local_hc))), lstm("octave", join(keys[:-1], truth, bits))
     )
-    z, to_keys = linear_forward(outputs("octave", *on_octave), *layer("keys"))
+    z, to_keys = linear_forward(outputs("octave", *octave_hc), *layer("keys"))
     (decoder_loss, _), octave_loss = octave_loss_forward(z, keys[1:], truth, mask)
-    features = outputs("aggregator", *on_both)
+    features = outputs("aggregator", *aggregator_hc)
     (p, _, voices_state), voices = voices_forward(params, features, c.voices, state, given | {"truth": truth})
     dp = np.empty_like(p)
     cells_loss = _union_loss(p[:, :, 0], truth[:, 0], c.loss == "pause", c.loss == "stop-gradient", CLIP, dp[:, :, 0])
