@@ -25,6 +25,21 @@ def lstm(x, h0, c0, Wx, Wh, b):
     return hs, c
 
 
+def delayed(x, h_past, c_past, Wx, Wh, b, delays):
+    """h, c (T, B, H) of an LSTM whose unit j reads all units' h, and its own c, of delays[j] steps ago: h_past and
+    c_past (D, B, H) are the steps before."""
+    (T, B, _), (D, _, H) = x.shape, h_past.shape
+    hs, cs = (np.concatenate([past, np.zeros((T, B, H))]) for past in (h_past, c_past))
+    for t, n in np.ndindex(T, B):
+        old_h = np.array([hs[D + t - delays[j], n, j] for j in range(H)])
+        a = [sum(x[t, n] * Wx[:, j]) + sum(old_h * Wh[:, j]) + b[j] for j in range(4 * H)]
+        for k in range(H):
+            i, f, o, g = sigmoid(a[k]), sigmoid(a[H + k]), sigmoid(a[2 * H + k]), tanh(a[3 * H + k])
+            cs[D + t, n, k] = f * cs[D + t - delays[k], n, k] + i * g
+            hs[D + t, n, k] = o * tanh(cs[D + t, n, k])
+    return hs, cs
+
+
 def softmax(z):
     e = np.array([exp(value) for value in z])
     return e / sum(e)
@@ -52,6 +67,13 @@ def history(params, x, bits, lags, state):
     return lstm(joined, state["aggregator.h"], state["aggregator.c"], *params.layer("aggregator"))[0]
 
 
+def octaves(params, keys, classes, bits, state):
+    """The octave decoder: logits (T, B, 88), and the state that it ends in."""
+    x = np.concatenate([keys, classes, bits], axis=2)
+    h, c = lstm(x, state["octave.h"], state["octave.c"], *params.layer("octave"))
+    return h @ params["keys.W"] + params["keys.b"], {"octave.h": h[-1], "octave.c": c}
+
+
 def draw(p, u, allowed):
     """Walk along the distribution restricted to `allowed` until the uniform is used up."""
     p = [value if ok else 0 for value, ok in zip(p, allowed, strict=True)]
@@ -63,27 +85,36 @@ def draw(p, u, allowed):
     raise AssertionError("u is not under 1")
 
 
-def voices(params, features, V, state, u, allowed):
-    """p (V, T, B, K+1) and notes (V, T, B), step by step: all voices of a step before the next step."""
+def keeping_the_pause(p, allowed):
+    """p restricted to `allowed`: the pause, the last outcome, keeps its mass, and the keys left share that of all."""
+    *keys, pause = p
+    left = [value if ok else 0 for value, ok in zip(keys, allowed[:-1], strict=True)]
+    scale = sum(keys) / sum(left) if sum(left) else 0
+    return np.array([*(value * scale for value in left), pause if allowed[-1] else 0])
+
+
+def voices(params, features, V, state, pick, temperature=1.0):
+    """p (V, T, B, K+1) and notes (V, T, B), step by step: all voices of a step before the next step.
+
+    pick(v, t, n, p, played) -> the outcome of voice v, at step t, in row n of the batch.
+    """
     T, B, _ = features.shape
     K = len(params["head1.b"]) - 1
     p, notes = np.zeros((V, T, B, K + 1)), np.zeros((V, T, B), int)
-    state = dict(state)
-    for t in range(T):
-        for n in range(B):
-            heard = np.zeros(K)
-            for v in range(V):
-                name = f"voice{v + 1}"
-                x = np.concatenate([features[t, n], heard])[None, None]
-                h0, c0 = state[f"{name}.h"][n : n + 1], state[f"{name}.c"][n : n + 1]
-                h, c = lstm(x, h0, c0, *params.layer(name))
-                for part, value in (("h", h[0, 0]), ("c", c[0])):
-                    state[f"{name}.{part}"] = state[f"{name}.{part}"].copy()
-                    state[f"{name}.{part}"][n] = value
-                p[v, t, n] = softmax(h[0, 0] @ params[f"head{v + 1}.W"] + params[f"head{v + 1}.b"])
-                notes[v, t, n] = draw(p[v, t, n], u[t, n, v], allowed[t, n])
-                if notes[v, t, n] < K:
-                    heard[notes[v, t, n]] = 1
+    state = {name: array.copy() for name, array in state.items()}
+    for t, n in np.ndindex(T, B):
+        played = np.zeros(K)
+        for v in range(V):
+            name, row = f"voice{v + 1}", slice(n, n + 1)
+            x = np.concatenate([features[t, n], played])[None, None]
+            if f"{name}.Wh" in params.views:
+                h, c = lstm(x, state[f"{name}.h"][row], state[f"{name}.c"][row], *params.layer(name))
+                state[f"{name}.h"][row], state[f"{name}.c"][row], x = h[0], c, h
+            z = x[0, 0] @ params[f"head{v + 1}.W"] + params[f"head{v + 1}.b"]
+            p[v, t, n] = softmax(z / temperature)
+            notes[v, t, n] = pick(v, t, n, p[v, t, n], played)
+            if notes[v, t, n] < K:
+                played[notes[v, t, n]] = 1
     return p, notes
 
 

@@ -10,13 +10,12 @@ import subprocess
 import sys
 import warnings
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import HERE, PRIMER, ROOT, done, draws_of, fresh, notes_of, songs_of
 
 import minigen
-from minigen.adam import Moments
 from minigen.backend import on_device, to_host, use_device
 from minigen.errors import MinigenError
 from minigen.gradcheck import toy_batch
@@ -36,23 +35,18 @@ except MinigenError as error:
     MISSING = str(error)
 pytestmark = [pytest.mark.cuda, pytest.mark.skipif(MISSING is not None, reason=f"no GPU here: {MISSING}")]
 
-ROOT = Path(__file__).resolve().parents[1]
 rungs = pytest.mark.parametrize("name", LADDER)
-rng = np.random.default_rng(0)
-SONGS = [(rng.random((length, 88)) < 0.03).astype(np.uint8) for length in (300, 200, 64)]
-PRIMER = SONGS[2][:16]
+ROLLS = songs_of(300, 200, 64)
 
 
 @pytest.fixture(autouse=True, params=["reference", "fast"])
-def kernels(request):
+def cuda_kernels(request):
     """On the GPU; on the CPU the array code."""
     use_kernels(request.param, xp=cupy)
 
 
 def trained(name):
-    model = LADDER[name]()
-    params = model.init(1)
-    return Trained(model, params, {}, Moments.of(params.flat))
+    return fresh(LADDER[name]())
 
 
 def error(there, here) -> float:
@@ -65,16 +59,15 @@ def runs_of(name):
     """The same run on the CPU and on the GPU, and the fragments to train on -> model, run, run, fragments."""
     here = trained(name)
     runs = [Run(at.params, at.moments, 0.003) for at in (here, here.on(cupy))]
-    return here.model, *runs, Dataset(SONGS, here.model.config.past, 64, 8, here.model.config.key_shift)
+    return here.model, *runs, Dataset(ROLLS, here.model.config.past, 64, 8, here.model.config.key_shift)
 
 
 @rungs
 def test_loss_and_gradients_given_the_notes(name):
     here = trained(name)
     model, there = here.model, here.on(cupy)
-    batch, draws = toy_batch(model, 128, 4), model.draws(0, "test", 0, range(4), 128)
-    trace = model.loss(here.params, batch, draws, grad=False)[2]
-    notes = {"voices.notes": trace["voices.notes"]} if model.conditional else {}
+    batch = toy_batch(model, 128, 4)
+    notes = notes_of(model, model.loss(here.params, batch, draws_of(model, 128, 4), grad=False)[2])
     loss, grads, _, _ = model.loss(here.params, batch, notes)
     its_loss, its_grads, _, _ = model.loss(there.params, on_device(cupy, batch), on_device(cupy, notes))
     assert type(its_loss) is cupy.ndarray and its_loss.dtype == its_grads.dtype == np.float32
@@ -146,18 +139,15 @@ def test_learning_while_playing_agrees(name):
 def test_what_it_is_worth_agrees(name):
     here = trained(name)
     there = here.on(cupy)
-    for key, value in validate(here.model, here.params, SONGS, 3).items():
-        assert validate(there.model, there.params, SONGS, 3)[key] == pytest.approx(value, rel=1e-4)
-    found, its = (nats_per_step(at.model, at.params, SONGS[2:], N=16, runs=2) for at in (here, there))
+    for key, value in validate(here.model, here.params, ROLLS, 3).items():
+        assert validate(there.model, there.params, ROLLS, 3)[key] == pytest.approx(value, rel=1e-4)
+    found, its = (nats_per_step(at.model, at.params, ROLLS[2:], N=16, runs=2) for at in (here, there))
     assert its["both"] == pytest.approx(found["both"], rel=1e-3) and its["left out"] == found["left out"]
 
 
 def test_scripts(tmp_path):
     def script(name, *args):
-        command = [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *map(str, args), "--device", "cuda"]
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        return done(name, *args, "--device", "cuda", CUDA_VISIBLE_DEVICES=os.environ.get("CUDA_VISIBLE_DEVICES", "0"))
 
     assert "device cuda (" in script("train", "--batch", 4, "--steps", 3, "--out", tmp_path / "run")
     script("train", "--resume", tmp_path / "run", "--steps", 6)
@@ -176,8 +166,8 @@ def test_compute_sanitizer_finds_nothing(name):
     code = f"import test_cuda; test_cuda.for_the_sanitizer({name!r})"
     command = [sanitizer, "--error-exitcode", "9", sys.executable, "-c", code]
     env = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=Path(__file__).parent, env=env, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    ended = subprocess.run(command, cwd=HERE, env=env, capture_output=True, text=True, timeout=600)
+    assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
 
 
 def for_the_sanitizer(name):

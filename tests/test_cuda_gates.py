@@ -26,7 +26,8 @@ BOUND = 1e-5  # of the largest number
 KERNELS = {name: kernel for name, (kernel, _) in standing("cuda").items()}
 MODULES = (linear, lstm, voices, union, decoder, adam)
 REFERENCE = {name: getattr(module, name).reference for name in KERNELS for module in MODULES if hasattr(module, name)}
-SOURCES = {file.name: file.read_text() for file in files("minigen.kernels.cuda").iterdir() if file.name.endswith(".cu")}
+FILES = sorted(files("minigen.kernels.cuda").iterdir(), key=lambda file: file.name)
+SOURCES = {file.name: file.read_text() for file in FILES if file.name.endswith(".cu")}
 # the macros that a file is compiled with here, and the most registers that a thread of it may have
 COMPILED = [
     *(("lstm.cu", {"HIDDEN": H}, 168 if H > 40 else 128) for H in (20, 40, 96, 97, 100, 108)),

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers import draws_of, small
 
 from minigen.checks.cases import CASES
 from minigen.errors import MinigenError
@@ -17,20 +18,20 @@ def test_layer(name):
         assert row.ok, row
 
 
-@pytest.mark.parametrize("T, B", [(1, 1), (20, 3)])
 @pytest.mark.parametrize("name", LADDER)
-def test_model_whole(name, T, B):
-    for row in check_model(LADDER[name](), T, B):
+def test_model_whole(name):
+    """With few units; and at its own size, one step of one song."""
+    for row in [*check_model(small(name), 20, 3), *check_model(LADDER[name](), 1, 1)]:
         assert row.ok, row
 
 
 @pytest.mark.parametrize("name", LADDER)
 def test_complex_step(name):
     """The reference code runs on complex numbers: Im loss(w + i e d) / e is the exact slope along d."""
-    model, rng = LADDER[name](), np.random.default_rng(5)
+    model, rng = small(name), np.random.default_rng(5)
     params = model.init(5, np.float64)
     batch, T = toy_batch(model, 12, 2), 12
-    _, grads, trace, _ = model.loss(params, batch, model.draws(5, "test", 0, range(2), T))
+    _, grads, trace, _ = model.loss(params, batch, draws_of(model, T, 2))
     draws = frozen(model, trace)
     direction = rng.normal(size=params.flat.shape)
     moved = params.with_flat(params.flat + 1e-30j * direction)

@@ -1,18 +1,15 @@
 """Learning to be finetuned: the gradient through the inner steps, exactly."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
+from helpers import run_of, small
 
-from minigen.adam import Moments
 from minigen.errors import MinigenError
 from minigen.gradcheck import relative_error, slope, toy_batch
-from minigen.ladder import LADDER
 from minigen.music.dataset import Dataset
 from minigen.run import meta
 from minigen.run.meta import Meta, meta_draws, meta_loss, past_and_ahead, through
-from minigen.run.train import Run, update, validate
+from minigen.run.train import update, validate
 
 
 def test_a_toy_where_exact_and_first_order_differ_in_sign():
@@ -35,15 +32,9 @@ def test_a_toy_where_exact_and_first_order_differ_in_sign():
     assert down[0] < 0 < down[1]  # the first-order step makes it worse
 
 
-def small(name, **fields):
-    config = LADDER[name].config
-    voices = min(config.voice_hidden, 5)
-    return LADDER[name](replace(config, hidden=7, voice_hidden=voices, decoder_hidden=6, lags=(1, 4), **fields))
-
-
-MODELS = [small("pause-loss"), small("simple"), small("upgraded"), small("conditional", loss="plain")]
-
-
+LAGS = {"lags": (1, 4)}
+MODELS = [small(name, hidden=7, **LAGS) for name in ("pause-loss", "simple", "upgraded")]
+MODELS += [small("conditional", hidden=7, loss="plain", **LAGS)]
 RATE = 5.0  # high, so that the Hessian has a say: losses are means over many cells
 
 
@@ -75,7 +66,7 @@ def test_the_gradient_through_the_inner_steps(model, steps, monkeypatch):
 def test_what_is_past_and_what_is_ahead(monkeypatch):
     """The last 6 steps of each row's own length are ahead; a row of 6 steps has no past, and does not count."""
     monkeypatch.setattr(meta, "AHEAD", 6)
-    model = small("simple")
+    model = small("simple", **LAGS)
     params, batch = model.init(0, np.float64), toy_batch(model, 16, 3)
     batch["mask"][...] = True
     batch["mask"][6:, 1] = batch["mask"][9:, 2] = False
@@ -96,18 +87,17 @@ def test_what_is_past_and_what_is_ahead(monkeypatch):
 
 
 def test_the_trick_has_no_hessian():
-    model = LADDER["final"]()
+    model = small("final")
     with pytest.raises(MinigenError, match="--model pause-loss"):
         meta_loss(model, model.init(0), toy_batch(model, 80, 1), None, Meta(1, 0.1))
 
 
 def test_training_looks_ahead():
     """`train.py --meta`: its updates lower the loss after the inner steps."""
-    model, rng = small("simple"), np.random.default_rng(0)
+    model, rng = small("simple", **LAGS), np.random.default_rng(0)
     song = np.tile((rng.random((32, 88)) < 0.05).astype(np.uint8), (8, 1))
     data, meta = Dataset([song], model.config.past, 128, 16, False), Meta(1, 1.0)
-    params = model.init(0)
-    run = Run(params, Moments.of(params.flat), 0.01)
+    run = run_of(model)
     before = validate(model, run.params, [song], 0, meta)
     for _ in range(20):
         update(model, run, data, 0, range(2), meta)

@@ -1,16 +1,14 @@
 """Steering: what a key, a chord and a melody mean, and that the music does as it was told."""
 
-from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 import pytest
+from helpers import fresh, small
 
 from minigen.errors import MinigenError
-from minigen.ladder import LADDER
 from minigen.music.steering import CHORDS, SCALES, classes_of, given_steps, satisfied, steer
 from minigen.ops import pitch_classes
-from minigen.run.checkpoint import Trained
 from minigen.run.sample import play
 from minigen.voices import draw, keep_pause_probability
 
@@ -79,13 +77,11 @@ def test_the_pause_keeps_its_chance():
 @pytest.mark.parametrize("name", ["feedback", "final", "pause-loss", "history"])
 def test_the_music_does_as_it_was_told(name):
     """Every rung on 12 classes, whether its voices hear each other or not."""
-    config = LADDER[name].config
-    small = {"keys": 12, "hidden": 20, "voice_hidden": min(config.voice_hidden, 10), "decoder_hidden": 10}
-    model = LADDER[name](replace(config, **small))
-    V, rng = model.config.voices, np.random.default_rng(0)
+    trained, rng = fresh(small(name, keys=12), seed=0), np.random.default_rng(0)
+    V = trained.model.config.voices
     melody = (rng.random((48, 88)) < 0.01).astype(np.uint8)
     asked = steer(64, V, key="Am", chords="Am|Dm|E7", melody=melody)
-    music = islice(play(Trained(model, model.init(0), {}, None), 1, extra=given_steps(asked, V)), 64)
+    music = islice(play(trained, 1, extra=given_steps(asked, V)), 64)
     roll = np.array([keys for keys, _ in music])
     assert len(roll) == 64
     own = np.where(asked.melody > 0, 0, roll)

@@ -1,26 +1,17 @@
 """A trace holds every number behind a piece: what was saved is read, replayed, and put into words."""
 
-from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 import pytest
+from helpers import PRIMER, fresh, small
 
 from minigen.errors import MinigenError
 from minigen.ladder import LADDER
 from minigen.music.steering import given_steps, steer
-from minigen.run.checkpoint import Trained
 from minigen.run.finetune import Finetune, play_learning
 from minigen.run.sample import play
 from minigen.run.trace import in_words, key_name, load_trace, replay, save_trace
-
-PRIMER = (np.random.default_rng(0).random((16, 88)) < 0.04).astype(np.uint8)
-
-
-def small(name):
-    config = LADDER[name].config
-    model = LADDER[name](replace(config, hidden=24, voice_hidden=min(config.voice_hidden, 8)))
-    return Trained(model, model.init(1), {}, None)
 
 
 def saved(path, trained, primer=PRIMER, steps=24, tune=None, extra=None):
@@ -36,7 +27,7 @@ def saved(path, trained, primer=PRIMER, steps=24, tune=None, extra=None):
 
 @pytest.mark.parametrize("name", LADDER)
 def test_a_replayed_trace_is_the_same_music(name, tmp_path):
-    trained, steps = small(name), 16 if LADDER[name].needs_classes else 24
+    trained, steps = fresh(small(name)), 16 if LADDER[name].needs_classes else 24
     rows, trace = saved(tmp_path / "a.npz", trained, steps=steps)
     assert (replay(trained, trace) == rows).all() and (trace["keys"][:, 0] == rows).all()
     other = dict(trace)
@@ -50,7 +41,7 @@ def test_a_replayed_trace_is_the_same_music(name, tmp_path):
 
 
 def test_from_silence_steered_and_learning(tmp_path):
-    trained = small("final")
+    trained = fresh(small("final"))
     for settings in (
         {"primer": None},
         {"extra": list(given_steps(steer(24, 5, chords="C|Am"), 5))},
@@ -64,7 +55,7 @@ def test_from_silence_steered_and_learning(tmp_path):
 
 
 def test_the_words_are_the_numbers(tmp_path):
-    _, trace = saved(tmp_path / "a.npz", small("final"))
+    _, trace = saved(tmp_path / "a.npz", fresh(small("final")))
     n = int(trace["keys"].any(axis=(1, 2)).argmax())
     words = in_words(trace, n)
     assert words[-1].split()[1:] == [key_name(k) for k in np.flatnonzero(trace["keys"][n, 0])]
