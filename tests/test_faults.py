@@ -7,19 +7,13 @@ import pytest
 from faults import FAULTS, planted
 from judges import JUDGES
 
-from minigen.backend import install
-
-
-@pytest.fixture(autouse=True)
-def array_code():
-    install({})
-
 
 @pytest.mark.parametrize("module", JUDGES)
 def test_the_code_as_it_stands_passes(module):
-    JUDGES[module](planted(module))
-    if not module.startswith("kernels"):  # there a copy is plain Python, and the module itself compiled
-        JUDGES[module](importlib.import_module(f"minigen.{module.replace('/', '.')}"))
+    with np.errstate(all="ignore"):  # some are led to infinity on purpose
+        JUDGES[module](planted(module))
+        if not module.startswith("kernels"):  # there a copy is plain Python, and the module itself compiled
+            JUDGES[module](importlib.import_module(f"minigen.{module.replace('/', '.')}"))
 
 
 @pytest.mark.parametrize("module, what", [(module, what) for module in FAULTS for what, _, _ in FAULTS[module]])
@@ -34,5 +28,6 @@ def test_a_fault_is_seen(module, what):
 
 def test_there_are_faults_for_every_judge():
     assert list(FAULTS) == list(JUDGES) and min(map(len, FAULTS.values())) >= 5
+    assert sum(map(len, FAULTS.values())) >= 450  # as the README has it
     with pytest.raises(AssertionError, match="0 times, not once"):
         planted("lstm", "no such line")

@@ -70,12 +70,12 @@ class Folder:
         """last.npz; judged.npz, the best weights that `judge` has seen, from which a lower rate goes on; best.npz, the
         best of all, also where a run ended between two validations, which judges nothing, so that it can go on as it
         was."""
-        self.save("last.npz")
         if verdict == "best" or not (self.path / "judged.npz").exists():
             self.save("judged.npz")
         best, last = self.path / "best.npz", self.state.rows[-1]["valid_loss"]
         if not best.exists() or last < checkpoint.load(best).header["metrics"]["valid_loss"]:
             self.save("best.npz")
+        self.save("last.npz")
 
     def save(self, name: str) -> None:
         params, moments = self.state.params, self.state.moments

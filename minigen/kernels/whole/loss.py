@@ -25,7 +25,7 @@ def _cross_entropy(P, struck, low, high):
     inside = P > low and P < high
     clipped = low if P <= low else (high if P >= high else P)
     if struck:
-        return -math.log(clipped), -inside / clipped
+        return -math.log(clipped), inside * -1 / clipped
     return -math.log(1 - clipped), inside / (1 - clipped)
 
 

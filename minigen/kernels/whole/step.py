@@ -171,7 +171,7 @@ def _step(roll, music, at, lags, time, history, voices, octave, hc, hc_voices, u
             keys[best] = 1
         if injected:
             for k in range(m, 88, K):
-                keys[k] = inject[k]
+                keys[k] = inject[k] > 0
     return math.isfinite(P.sum() + p_keys.sum())
 
 
