@@ -1,5 +1,6 @@
 """A trace holds every number behind a piece: what was saved is read, replayed, and put into words."""
 
+import json
 from itertools import islice
 
 import numpy as np
@@ -72,3 +73,14 @@ def test_a_file_that_is_no_trace(tmp_path, content):
         load_trace(path)
     with pytest.raises(MinigenError, match="does not exist"):
         load_trace(tmp_path / "b.npz")
+
+
+def test_a_trace_of_an_older_minigen(tmp_path):
+    """Its voices stood last: it is refused with what to do."""
+    saved(tmp_path / "a.npz", fresh(small("final")))
+    with np.load(tmp_path / "a.npz") as file:
+        arrays = {name: file[name] for name in file.files}
+    header = json.loads(arrays["header"].tobytes()) | {"version": 1}
+    np.savez(tmp_path / "a.npz", **arrays | {"header": np.frombuffer(json.dumps(header).encode(), np.uint8)})
+    with pytest.raises(MinigenError, match="of an older minigen: play the piece again"):
+        load_trace(tmp_path / "a.npz")
