@@ -8,7 +8,8 @@ Two rungs are trained side by side, one core each, the rate falling from 0.003 t
 milliseconds are of processor time. What is done is kept in runs/ladder-... and not done again until the code is edited.
 Nats per step are minus the log of the chance of what is struck, on held-out chorales (exact, but a particle estimate
 where voices carry states: minigen/run/likelihood.py), over the steps that every rung can play: at most 5 classes and 7
-keys."""
+keys.
+"""
 
 import json
 import sys

@@ -14,7 +14,8 @@ It prints a line every 25 steps: training loss and held-out loss (cells + decode
 
 The rate is multiplied by 0.3 when no held-out loss of 150 steps was the best so far, and training then goes on from
 the best weights; at 1e-5 it ends. The run folder holds config.json, metrics.csv, last.npz, best.npz, judged.npz,
-loss.png, refused.txt and a piece every 250 steps."""
+loss.png, refused.txt and a piece every 250 steps.
+"""
 
 import csv
 import json
@@ -165,8 +166,8 @@ def loop(args, model, state: Run, folder: Folder, data: Dataset, valid: list, st
         if verdict == "lowered":
             folder.back_to_best()
         if not ranks.rank:
-            folder.save_all(verdict)
             folder.report()
+            folder.save_all(verdict)
             if state.step % (10 * EVERY) == 0 or ended:
                 folder.play(args.seed)
         ended = ended or ("flat" if verdict == "over" else "")
@@ -209,9 +210,8 @@ def main(ranks: Ranks):
     print(f"model {model.name}, {state.params.flat.size:,} parameters; device {device}; kernels {kernels}")
     baselines = {} if model.needs_classes else metrics.baselines(data.rolls, valid_rolls, c.keys, c.loss == "pause")
     if baselines:
-        print(
-            "held-out nats per cell to beat: " + ", ".join(f"{name} {value:.4f}" for name, value in baselines.items())
-        )
+        values = ", ".join(f"{name} {value:.4f}" for name, value in baselines.items())
+        print(f"held-out nats per cell to beat: {values}")
     about = {
         "data": f"{name}: {len(train)} songs to train on, {len(valid)} held out",
         "split": held_out,

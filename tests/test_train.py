@@ -9,6 +9,8 @@ from minigen.ladder import LADDER
 from minigen.music import metrics
 from minigen.music.dataset import Dataset
 from minigen.run import checkpoint
+from minigen.run.folder import Folder
+from minigen.run.ranks import Ranks
 from minigen.run.train import COUNTERS, Run, judge, update, validate
 
 rungs = pytest.mark.parametrize("name", LADDER)
@@ -31,6 +33,19 @@ def test_the_rate_falls_where_nothing_improves():
     assert judge(run, 5, 3) == ""
     run.step = 23
     assert judge(run, 5, 3) == "over"
+
+
+def test_the_files_of_a_run_hold_the_weights_that_their_names_say(tmp_path):
+    """The steps at which judged.npz, best.npz and last.npz were saved; step 3 ended a run and was not judged."""
+    run = run_of(small("final"))
+    folder = Folder(tmp_path, small("final"), run, {}, {}, None, Ranks())
+    saved = []
+    for run.step, loss, verdict in [(1, 3, "best"), (2, 4, ""), (3, 1, ""), (4, 2, "best"), (5, 2, "")]:
+        run.rows.append({"step": run.step, "valid_loss": loss})
+        folder.save_all(verdict)
+        files = (checkpoint.load(tmp_path / f"{name}.npz") for name in ("judged", "best", "last"))
+        saved.append(tuple(file.header["training"]["step"] for file in files))
+    assert saved == [(1, 1, 1), (1, 1, 2), (1, 3, 3), (4, 3, 4), (4, 3, 5)]
 
 
 @rungs

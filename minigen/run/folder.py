@@ -67,13 +67,15 @@ class Folder:
         self.song = song if model.needs_classes else None  # whose classes are played
 
     def save_all(self, verdict: str) -> None:
-        """last.npz; judged.npz, the best weights that `judge` has seen, from which a lower rate goes on; best.npz, the
-        best of all, also where a run ended between two validations, which judges nothing, so that it can go on as it
-        was."""
-        if verdict == "best" or not (self.path / "judged.npz").exists():
+        """The weights, after `report`: metrics.csv has the row of whatever last.npz a killed run leaves.
+
+        judged.npz is where `judge` found a best, and a lower rate goes on from it; best.npz has the lowest held-out
+        loss of all rows, also of one that was not judged because the run ended there.
+        """
+        *before, last = (row["valid_loss"] for row in self.state.rows)
+        if verdict == "best" or not before:
             self.save("judged.npz")
-        best, last = self.path / "best.npz", self.state.rows[-1]["valid_loss"]
-        if not best.exists() or last < checkpoint.load(best).header["metrics"]["valid_loss"]:
+        if last < min(before, default=float("inf")):
             self.save("best.npz")
         self.save("last.npz")
 
@@ -88,10 +90,9 @@ class Folder:
 
     def back_to_best(self) -> None:
         """A lower rate goes on from the best weights and their moments: what came after them was not learning.
-
-        For all ranks to call together: the first reads and sends it to the others.
-        """
-        best = None if self.ranks.rank else checkpoint.load(self.path / "judged.npz")
+        For all ranks to call together: the first reads and sends it to the others."""
+        judged = self.path / "judged.npz"  # best.npz in the folders of older runs
+        best = None if self.ranks.rank else checkpoint.load(judged if judged.exists() else judged.with_name("best.npz"))
         flat, moments = self.ranks.broadcast(best and (best.params.flat, best.moments))
         xp = array_module(self.state.params.flat)
         self.state.params = self.state.params.with_flat(xp.asarray(flat))

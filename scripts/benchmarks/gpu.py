@@ -3,7 +3,8 @@
 A figure is the median of rounds, with the smallest and the largest, in milliseconds between two CUDA events; in every
 round each peer is run in turn. PyTorch is the model of the parity test, without `torch.compile`; its LSTM is cuDNN's,
 whose products may be TF32, as the table states; minigen's are float32 as CuPy makes them. PyTorch is given the notes,
-which minigen draws."""
+which minigen draws.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -26,8 +27,8 @@ WAYS = {NAMES[0]: "reference", NAMES[1]: "fast"}
 
 
 def floor(H: int, B: int, processors: int, kilohertz: int) -> float:
-    """Milliseconds below which a recurrence of T steps cannot come, H up to 108: 4 H^2 multiply-adds a step of a row,
-    128 a clock on each multiprocessor, a row on one of them at a time."""
+    """Milliseconds below which a recurrence of T steps cannot come, H up to 108: 4 H^2 multiply-adds per step and
+    row, 128 per clock on each multiprocessor, a row on one of them at a time."""
     waves = -(-B // processors)
     return T * waves * 4 * H * H / 128 / kilohertz
 
