@@ -29,7 +29,8 @@ _PUBLIC = {
     "generate": "run.sample",
     "play": "run.sample",
     "read_midi": "music.midi",
-    "write_midi": "music.midi",
+    "read_song": "music.midi",
+    "write_midi": "music.midi_out",
     "LADDER": "ladder",
     "MinigenError": "errors",
 }

@@ -1,20 +1,28 @@
 """What a rung of the ladder is made of: numbers, and no code."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from minigen.errors import MinigenError
+from minigen.metre import METRES, in_metre
 
-FORMS = ("stop-gradient", "pause", "plain")
+CHOICES = {
+    "keys": (12, 88),
+    "loss": ("stop-gradient", "pause", "plain"),
+    "metre": tuple(METRES),
+    "time_order": ("low first", "high first"),
+    "time_of": ("predicted", "input"),
+}
 
 
 @dataclass(frozen=True)
 class Config:
-    """One rung; the defaults are those of `simple`, the first. Lags count from the step being predicted; a bar has
-    `steps_a_bar` steps of the grid."""
+    """One rung; the defaults are those of `simple`, the first. Lags count from the step being predicted."""
 
     keys: int = 88  # what is played: 88 keys, or 12 pitch classes
     lags: tuple[int, ...] = (4, 8, 16, 32, 48, 64, 96, 128)
-    time_bits: int = 0  # bit k of step t is (t >> k) & 1
+    time_bits: int = 0  # of the place in the bar (4) and of the bar's number: minigen/ops.py
+    time_order: str = "low first"  # or "high first", and
+    time_of: str = "predicted"  # the step whose bits they are, or "input": for weights that come from elsewhere
     hidden: int = 300  # every LSTM but the voices', the decoder's and the capsules'
     voices: int = 0  # 0: independent keys
     voice_hidden: int = 0  # 0: linear voices
@@ -26,10 +34,15 @@ class Config:
     pause_bias: float = 0.0  # of every voice's pause, at first: log(K (1-p) / p) lets it play p notes per step
     decoder_hidden: int = 100
     key_shift: bool = False  # train on -6..+5 semitones
-    steps_a_bar: int = 16
+    metre: str = "4/4"
     held: bool = False  # cells say what is struck, not what is held
     fragment: int = 256  # predicted steps of a training fragment
     hop: int = 32  # from one fragment's start to the next
+
+    @property
+    def bar(self) -> int:
+        """Steps in a bar."""
+        return METRES[self.metre][0]
 
     @property
     def past(self) -> int:
@@ -39,9 +52,20 @@ class Config:
     def as_json(self) -> dict:
         return asdict(self) | {"lags": list(self.lags), "delays": list(self.delays)}
 
+    def in_metre(self, metre: str) -> "Config":
+        """This configuration, made for 4/4, in another metre: lags and delays follow the beat and the bar, fragments
+        are as many bars."""
+        lags = tuple(dict.fromkeys(in_metre(lag, metre) for lag in self.lags))
+        # a delay of 3, 7, 15, ... is one step short of the lag that it stands for
+        delays = tuple(
+            dict.fromkeys(in_metre(d + 1, metre) - 1 if d % 4 == 3 else in_metre(d, metre) for d in self.delays)
+        )
+        spans = {name: in_metre(getattr(self, name), metre) for name in ("fragment", "hop")}
+        return replace(self, metre=metre, lags=lags, delays=delays, **spans)
+
     def with_settings(self, settings: list[str]) -> "Config":
         """This configuration with settings such as "hidden=50", "delays=4,8" or "linked=true"."""
-        fields, defaults = {}, self.as_json()
+        fields, defaults = {}, {name: value for name, value in self.as_json().items() if name != "metre"}
         for setting in settings:
             name, _, value = setting.partition("=")
             default = defaults.get(name)
@@ -69,6 +93,8 @@ class Config:
         """
         wrong = MinigenError("the configuration in this file is not one of this version of minigen")
         defaults = self.as_json()
+        if isinstance(fields, dict) and fields.get("steps_a_bar") == 16:  # of an older file
+            fields = {name: value for name, value in fields.items() if name != "steps_a_bar"}
         if not isinstance(fields, dict) or not set(fields) <= set(defaults):
             raise wrong
         fields = defaults | fields
@@ -82,8 +108,8 @@ class Config:
                 raise wrong
         config = Config(**fields | {"lags": tuple(fields["lags"]), "delays": tuple(fields["delays"])})
         positive = (*config.lags, *config.delays, config.hidden, config.capsule, config.decoder_hidden)
-        if not config.lags or min(*positive, config.fragment, config.hop, config.steps_a_bar) < 1:
+        if not config.lags or min(*positive, config.fragment, config.hop) < 1 or config.time_bits > 30:
             raise wrong
-        if config.keys not in (12, 88) or config.loss not in FORMS or config.time_bits > 30:
+        if any(getattr(config, name) not in choices for name, choices in CHOICES.items()):
             raise wrong
         return config

@@ -39,6 +39,15 @@ def number(low: float, high: float, kind=float):
     return parse
 
 
+def attempt(what: str, make) -> None:
+    """Call `make()`, which writes what a run can do without: what it raises becomes one line on the screen."""
+    try:
+        make()
+    except Exception as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:100] or type(error).__name__
+        print(f"take care: {what} could not be written ({reason})", file=sys.stderr)
+
+
 class Stop:
     """Ctrl-C or SIGTERM, noted and not obeyed at once, so that a step can end and be saved: `code` is 130, 143 or 0.
 

@@ -17,8 +17,30 @@ def write_atomically(path, write) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
+    except OSError as error:  # one of a full disk has no name
+        error.filename = os.fspath(path)
+        raise
     finally:
         beside.unlink(missing_ok=True)
+
+
+def lock(folder: Path) -> int | None:
+    """Take a folder for this process, which gives it back when it ends, however it ends -> the lock, or None where the
+    system has none. Raises MinigenError where another process has it."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise MinigenError(f"{folder} is in use by another process: wait for it, or choose another folder") from None
+    except OSError:  # a file system without locks
+        os.close(handle)
+        return None
+    return handle
 
 
 def write_between(path: Path, name: str, lines: list[str]) -> None:

@@ -28,11 +28,14 @@ def of_class(classes):
     return classes[..., array_module(classes).arange(88) % 12]
 
 
-def time_bits(start, T: int, bits: int, dtype):
-    """`bit k of step t = (t >> k) & 1`: start (B,), the absolute time of the first step -> (T, B, bits)."""
+def time_bits(start, T: int, bits: int, dtype, bar: int = 16, high_first: bool = False):
+    """Bits 0 to 3 are those of `t mod bar`, bits 4, 5, ... those of the bar's number: start (B,), the absolute time of
+    the first step -> (T, B, bits). With bars of 16 steps, bit k is `(t >> k) & 1`."""
     xp = array_module(start)
     t = start[None, :, None] + xp.arange(T)[:, None, None]
-    return ((t >> xp.arange(bits)) & 1).astype(dtype)
+    count = t % bar + (t // bar << 4)
+    order = xp.arange(bits)[::-1] if high_first else xp.arange(bits)
+    return ((count >> order) & 1).astype(dtype)
 
 
 def lagged(x, lag: int, T: int):

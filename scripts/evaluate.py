@@ -1,8 +1,10 @@
 """What a checkpoint is worth: its loss on held-out songs beside the baselines, and the figures of what it plays.
 
-    python scripts/evaluate.py samples/chorales.npz --corpus bach --check
+    python scripts/evaluate.py samples/chorales.npz --check       the songs held out of the corpus it was trained on
+    python scripts/evaluate.py runs/my_midi-final my_midi/        those held out of the folder it was trained on
+    python scripts/evaluate.py samples/chorales.npz TEST          any other music, all of it as it is
 
-The songs must be those it was trained on; which of them were held out is in its header. It prints
+Which songs were held out is in the checkpoint's header. It prints
 
     final: 32 held-out songs, 12 cells per step
       final                0.0990 nats per cell
@@ -27,21 +29,48 @@ from minigen.music import metrics
 from minigen.music.corpus import CORPORA, find_songs
 from minigen.music.dataset import split, trim
 from minigen.run import checkpoint
+from minigen.run.folder import print_found
 from minigen.run.likelihood import nats_per_step
 from minigen.run.sample import generate
 from minigen.run.train import validate
 
-SPLIT = ("seed", "valid", "digest", "max_tracks", "max_tempos")
 STUCK = 64  # steps without two different chords
 OFF = 0.3  # notes per step, relative to the corpus
+
+
+def music(args, trained) -> tuple[list, list, str]:
+    """The songs that it was trained on (none where they are not known here), those to judge it on, what they are."""
+    header, c = trained.header, trained.model.config
+    known = header.get("split", {})
+    limits = {name: known.get(name) for name in ("max_tracks", "max_tempos")} | {"metre": c.metre, "log": print}
+    name = header.get("data", "").partition(":")[0]
+    own = name if name in CORPORA else None
+    if not (args.sources or args.corpus or own):
+        raise MinigenError(f"{args.checkpoint} was trained on a folder: name it, or other music to judge it on")
+
+    def of(sources, corpus):
+        songs, _ = find_songs(sources, corpus, **limits)
+        if songs.digest() != known.get("digest") or "held_out" in known:
+            return [], []
+        return ([trim(r, c.bar) for r in part.rolls] for part in split(songs, known["seed"], known["valid"]))
+
+    train, valid = of(args.sources, args.corpus or own)
+    if valid:
+        return train, valid, "held-out songs"
+    if not (args.sources or args.corpus):
+        raise MinigenError(f"{args.checkpoint} was trained on other songs than {own} has: name music to judge it on")
+    songs, _ = find_songs(args.sources, args.corpus, **limits, once=False)
+    print_found(songs)
+    train, _ = of([], own) if own else ([], [])
+    return train, songs.rolls, "songs, none of them held out of its training by minigen"
 
 
 def main():
     parser = Parser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("checkpoint", type=Path)
-    add("sources", nargs="*", metavar="FOLDER", help="the music that it was trained on, if it is no corpus")
-    add("--corpus", choices=CORPORA, help="a corpus instead of files (default: that of the checkpoint)")
+    add("sources", nargs="*", metavar="FOLDER", help="music to judge it on (default: what it was trained on)")
+    add("--corpus", choices=CORPORA, help="a corpus instead of files")
     add("--seeds", type=number(1, 10**5, int), default=100, help="pieces to generate, of seeds 0, 1, ...")
     add("--bars", type=number(8, 10**4, int), default=16)
     add("--particles", type=number(1, 10**5, int), default=64, help="of the likelihood, where it is an estimate")
@@ -49,28 +78,20 @@ def main():
     add("--kernels", choices=CHOICES, default="auto", help="default: the array code")
     add("--check", action="store_true", help="exit 1 where a bound is missed")
     args = parser.parse_args()
+    if args.checkpoint.is_dir():
+        args.checkpoint /= "best.npz"  # a run folder
     trained = checkpoint.load(args.checkpoint)
     model, c = trained.model, trained.model.config
     if model.needs_classes:
         raise MinigenError(f"{model.name} plays what it is given: evaluate a model that makes up music")
-    try:
-        seed, valid, digest, *limits = (trained.header["split"][name] for name in SPLIT)
-    except KeyError as error:
-        raise MinigenError(f"{args.checkpoint} does not say which songs were held out: train it again") from error
-    name = trained.header.get("data", "").partition(":")[0]
-    corpus = args.corpus or (name if name in CORPORA else None)
-    songs, _ = find_songs(args.sources, corpus, *limits, log=print)
-    if songs.digest() != digest:
-        raise MinigenError(f"{args.checkpoint} was trained on other songs than these: name those it was trained on")
-    train, valid = ([trim(r, c.steps_a_bar) for r in part.rolls] for part in split(songs, seed, valid))
-
+    train, valid, what = music(args, trained)
     xp, device = use_device(args.device)
     trained = trained.on(xp)
     print(f"device {device}; plays by: {use_kernels(args.kernels, 1, print, xp, playing=True)}")
-    found = validate(model, trained.params, valid, seed)
+    found = validate(model, trained.params, valid, trained.header.get("split", {}).get("seed", 0))
     pieces = [generate(trained, args.bars, seed) for seed in range(args.seeds)]
-    base = metrics.baselines(train, valid, c.keys, c.loss == "pause")
-    print(f"{model.name}: {len(valid)} held-out songs, {c.keys + (c.loss == 'pause')} cells per step")
+    base = metrics.baselines(train, valid, c.keys, c.loss == "pause", c.bar) if train else {}
+    print(f"{model.name}: {len(valid)} {what}, {c.keys + (c.loss == 'pause')} cells per step")
     for name, value in {model.name: found["cells"], **base}.items():
         print(f"  {name:20} {value:.4f} nats per cell")
     if "decoder" in found:
@@ -85,13 +106,14 @@ def main():
     stuck = [metrics.longest_stuck(piece) for piece in pieces]
     made, real = metrics.notes_per_step(pieces), metrics.notes_per_step(train + valid)
     spread = np.percentile([metrics.notes_per_step([piece]) for piece in pieces], [5, 95])
-    copied = metrics.copied_windows(pieces, train, 8, c.steps_a_bar)
+    copied = metrics.copied_windows(pieces, train, 8, c.bar)
     print(f"{args.seeds} pieces of {args.bars} bars, seeds 0 to {args.seeds - 1}")
     print(f"  longest run without two different chords: {max(stuck)} steps (median {np.median(stuck):g})")
     print(f"  notes per step: {made:.3f} (5% to 95% of pieces: {spread[0]:.2f} to {spread[1]:.2f}), songs: {real:.3f}")
-    print(f"  8-bar windows that stand in a training song, in any transposition: {copied:.2%}")
+    if train:
+        print(f"  8-bar windows that stand in a training song, in any transposition: {copied:.2%}")
     failed = {
-        "a baseline is not beaten": found["cells"] >= min(base.values()),
+        "a baseline is not beaten": bool(base) and found["cells"] >= min(base.values()),
         f"a piece has no two different chords in {STUCK} steps": max(stuck) >= STUCK,
         f"notes per step are off by over {OFF:.0%}": abs(made / real - 1) > OFF,
     }

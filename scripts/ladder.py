@@ -44,8 +44,7 @@ def job(args, budget: str, name: str, seed: int) -> dict:
     """One rung, one seed, one budget ("time" or "fragments")."""
     use_kernels("auto", 1)
     model, (train, valid) = LADDER[name](), learned_and_held_out(args.corpus)
-    c = model.config
-    data = Dataset(train, c.past, c.fragment, c.hop, c.key_shift)
+    data = Dataset.of(train, model.config)
     limit = {"minutes": args.minutes} if budget == "time" else {"steps": -(-args.fragments // BATCH)}
     ended = [time.process_time()]
     state = learn(model, data, seed, BATCH, RATE, **limit, each=lambda *_: ended.append(time.process_time()))

@@ -2,7 +2,7 @@
 
 python scripts/sample.py                                        16 bars by samples/chorales.npz
 python scripts/sample.py runs/bach-final/best.npz --bars 64 --seed 7 --temperature 0.9
-python scripts/sample.py --primer my_song.mid --num-outputs 4   go on from the first bar of a song, four times
+python scripts/sample.py --primer my_song.mid --primer-bars 4   go on from the first four bars of a song, at its tempo
 python scripts/sample.py --key Am --chords "Am|Dm|E7"           in a key, one chord per bar
 python scripts/sample.py --inject melody.mid                    the voices harmonise a melody
 python scripts/sample.py --finetune reset --finetune-rate 1e-4  the network trains on what it is playing
@@ -21,19 +21,21 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from minigen.backend import use_device
-from minigen.errors import MinigenError, Parser, number, run
+from minigen.errors import MinigenError, Parser, attempt, number, run
 from minigen.kernels import CHOICES, use_kernels
 from minigen.ladder import LADDER
 from minigen.music import metrics, steering
 from minigen.music.dataset import trim
-from minigen.music.midi import Refused, read_midi, write_midi
+from minigen.music.midi import Refused, Song, read_song
+from minigen.music.midi_out import write_midi
 from minigen.music.steering import Steering, steer
 from minigen.run import checkpoint
 from minigen.run.finetune import MODES, Finetune, play_learning
 from minigen.run.plots import plot_roll
-from minigen.run.sample import play
+from minigen.run.sample import begin, play
 from minigen.run.trace import save_trace
 
+BPM = 10, 1000
 DEFAULT = Path(__file__).resolve().parents[1] / "samples" / "chorales.npz"
 
 
@@ -49,6 +51,7 @@ def arguments():
     add("--seed", type=number(0, 2**62, int), default=0, help="another seed, another piece")
     add("--temperature", type=number(0.01, 100), default=1.0, help="under 1 safer, over 1 wilder")
     add("--primer", type=Path, metavar="FILE.mid", help="go on from the first bar of this; without it, from silence")
+    add("--primer-bars", type=number(1, 10_000, int), default=1, metavar="N", help="from its first N bars")
     add("--num-outputs", type=number(1, 10_000, int), default=1, help="pieces, of seeds SEED, SEED+1, ...")
     add = parser.add_argument_group("steering (models on 12 classes)").add_argument
     add("--key", help="the voices keep to this key: C, F#, Am, ...")
@@ -60,7 +63,7 @@ def arguments():
     add("--finetune-iters", type=number(1, 10**6, int), help="updates per step (default: 1)")
     add("--finetune-window", type=number(1, 10**6, int), help="on the last so many steps (default: 256)")
     add = parser.add_argument_group("what is written").add_argument
-    add("--bpm", type=number(10, 1000), default=120, help="quarters per minute (default: 120)")
+    add("--bpm", type=number(*BPM), help="quarters per minute (default: those of the primer or melody, or 120)")
     add("--out", type=Path, default=Path("generated"), metavar="FOLDER", help="where to write")
     add("--trace", type=Path, metavar="FILE.npz", help="every number behind every step, for scripts/plot.py")
     args = parser.parse_args()
@@ -74,17 +77,21 @@ def arguments():
     return args
 
 
-def music_of(path: Path | None, bar: int, what: str):
-    """The roll of a MIDI file, silent bars at its start taken off; None for none."""
+def music_of(path: Path | None, metre: str, what: str) -> Song | None:
+    """A MIDI file in the model's metre; None for none."""
     if path is None:
         return None
     try:
-        return trim(read_midi(path), bar)
+        song = read_song(path, metre=metre)
     except Refused as reason:
-        raise MinigenError(f"{path} cannot be a {what}, {reason}: name a MIDI file in 4/4") from reason
+        remedy = f"{reason.remedy}, or name another file in {metre}"
+        raise MinigenError(f"{path} cannot be a {what}, {reason}: {remedy}") from reason
+    for warning in song.warnings:
+        print(f"take care, {path}: {warning}")
+    return song
 
 
-def asked_for(args, model) -> Steering | None:
+def asked_for(args, model, melody: Song | None) -> Steering | None:
     """What --key, --chords and --inject ask for."""
     if args.key is None and args.chords is None and args.inject is None:
         return None
@@ -93,40 +100,38 @@ def asked_for(args, model) -> Steering | None:
         able = ", ".join(name for name, rung in LADDER.items() if rung.config.keys == 12 and not rung.needs_classes)
         why = "the classes that it is given" if model.needs_classes else f"{c.keys} keys"
         raise MinigenError(f"{model.name} plays {why} and cannot be steered: use a model of {able}")
-    melody = music_of(args.inject, c.steps_a_bar, "melody")
-    return steer(args.bars * c.steps_a_bar, c.voices, args.key, args.chords, melody, c.steps_a_bar)
+    melody = melody and trim(melody.roll, c.bar)
+    return steer(args.bars * c.bar, c.voices, args.key, args.chords, melody, c.bar)
 
 
 def perform(args, trained, seed: int, primer, asked: Steering | None):
-    """Play one piece -> its new steps, their traces, and the error that ended it early or None."""
+    """Play one piece -> its new steps, their traces, the voices' entropy in nats, the error that ended it or None."""
     extra = asked and steering.given_steps(asked, trained.model.config.voices)
     if args.tune is None:
         steps = play(trained, seed, primer, args.temperature, extra)
     else:
         steps = play_learning(trained, args.tune, seed, primer, args.temperature, extra)
-    rows, traces = [], []
+    rows, traces, entropy = [], [], []
     try:
-        for keys, trace in islice(steps, args.bars * trained.model.config.steps_a_bar):
+        for keys, trace in islice(steps, args.bars * trained.model.config.bar):
             rows.append(keys)
-            traces.append(trace if args.trace else {"voices.p": trace.get("voices.p")})
+            traces.append(trace if args.trace else {})
+            p = trace.get("voices.p", np.zeros((0, 1, 1)))[:, 0]
+            entropy.append(-(p * np.log(p + 1e-30)).sum(axis=1).mean() if len(p) else 0.0)
     except MinigenError as error:
         if error.code != 3 or not rows:
             raise
-        return np.array(rows), traces, error
-    return np.array(rows), traces, None
+        return np.array(rows), traces, entropy, error
+    return np.array(rows), traces, entropy, None
 
 
-def remarks(rows, traces, asked: Steering | None, bar: int) -> list[str]:
+def remarks(rows, entropy, asked: Steering | None, bar: int) -> list[str]:
     """How far the music did what was asked, and where it got stuck."""
     lines = []
     if asked:
         shares = steering.satisfied(rows, asked, bar)
         lines.append("steering: " + ", ".join(f"{words} {share:.0%}" for words, share in shares.items()))
-    entropy = None
-    if traces[0].get("voices.p") is not None:
-        p = np.array([trace["voices.p"][:, 0] for trace in traces], np.float64)
-        entropy = -(p * np.log(p + 1e-30)).sum(axis=2).mean(axis=1)
-    found = metrics.stuck(rows, entropy)
+    found = metrics.stuck(rows, entropy if any(entropy) else None)
     if found:
         lines.append("take care, the music is stuck: " + "; ".join(f"from step {step} {what}" for step, what in found))
     return lines
@@ -157,14 +162,14 @@ def main():
     if args.device != "cpu":
         print(f"device {device}")
     model, trained = trained.model, trained.on(xp)
-    bar, asked = model.config.steps_a_bar, asked_for(args, model)
-    primer = music_of(args.primer, bar, "primer")
-    if model.needs_classes and primer is None:
-        raise MinigenError(f"{model.name} plays the classes of a primer: give one (--primer FILE.mid)")
+    bar, metre = model.config.bar, model.config.metre
+    primer, melody = music_of(args.primer, metre, "primer"), music_of(args.inject, metre, "melody")
+    asked = asked_for(args, model, melody)
+    given = primer or melody
+    bpm = args.bpm or (min(max(given.bpm, BPM[0]), BPM[1]) if given else 120)
     if model.needs_classes and args.tune:
         raise MinigenError(f"{model.name} plays what it is given: leave out --finetune")
-    primer = None if primer is None else primer[: args.bars * bar if model.needs_classes else bar]
-    head = np.zeros((0, 88), np.uint8) if primer is None or model.needs_classes else (primer > 0).astype(np.uint8)
+    primer, head = begin(model, primer and primer.roll, args.bars, args.primer_bars)
     begins = "it plays the primer's classes" if model.needs_classes else "it starts from silence"
     if len(head):
         begins = f"the primer ends at step {len(head)} (after bar {len(head) / bar:g})"
@@ -177,15 +182,16 @@ def main():
     args.out.mkdir(parents=True, exist_ok=True)
     for seed in range(args.seed, args.seed + args.num_outputs):
         began = time.monotonic()
-        rows, traces, error = perform(args, trained, seed, primer, asked)
+        rows, traces, entropy, error = perform(args, trained, seed, primer, asked)
         took = time.monotonic() - began
         roll = np.concatenate([head, rows])
         name = args.out / f"{label}-{model.name}-seed{seed}"
-        write_midi(f"{name}.mid", roll, bpm=args.bpm, steps_a_bar=bar)
-        plot_roll(f"{name}.png", roll, len(head), bar, f"{label}, {model.name}, seed {seed}")
+        write_midi(f"{name}.mid", roll, bpm, metre=metre)
+        picture = f"{name}.png", roll, len(head), bar, f"{label}, {model.name}, seed {seed}"
+        attempt(f"the picture {name}.png", lambda picture=picture: plot_roll(*picture))
         print(f"wrote {name}.mid and {name}.png: {len(rows) / bar:g} bars in {took:.2f} s, ", end="")
         print(f"{metrics.notes_per_step([rows]):.2f} notes per step; {begins}")
-        for line in remarks(rows, traces, asked, bar):
+        for line in remarks(rows, entropy, asked, bar):
             print(line)
         if args.trace:
             save_trace(args.trace, trained, roll, traces, seed, args.temperature, args.tune)

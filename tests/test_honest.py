@@ -18,7 +18,8 @@ from minigen import adam, backend, linear, union, voices
 from minigen.kernels import TABLES, originals, standing, use_kernels
 from minigen.kernels.originals import Originals, all_originals, code_of, digest
 from minigen.ladder import Final
-from minigen.music.midi import read_midi, write_midi
+from minigen.music.midi import read_midi
+from minigen.music.midi_out import write_midi
 from minigen.params import Params
 from minigen.run import checkpoint
 

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minigen.errors import MinigenError
-from minigen.music.midi import LARGEST, Refused, read_midi, write_midi
+from minigen.music.midi import LARGEST, Refused, read_midi
+from minigen.music.midi_out import write_midi
 
 ZOO = Path(os.environ.get("MINIGEN_DATA", "nowhere")) / "midi_zoo"
 METRE = mido.MetaMessage("time_signature", numerator=4, denominator=4)

@@ -13,7 +13,7 @@ import pytest
 from minigen.errors import MinigenError
 from minigen.music import corpus, songset
 from minigen.music.corpus import bach_chorales
-from minigen.music.midi import write_midi
+from minigen.music.midi_out import write_midi
 from minigen.music.songset import SongSet, cache_folder, read_songs
 
 

@@ -119,6 +119,12 @@ class Rung:
             return {}
         return {"voices.u": uniforms(seed, purpose, step, rows, (T, self.config.voices)).transpose(2, 1, 0)}
 
+    def time_bits(self, start, T: int, dtype):
+        """The time of T predicted steps, the first at `start` (B,) -> (T, B, bits)."""
+        c = self.config
+        start = start - 1 if c.time_of == "input" else start
+        return time_bits(start, T, c.time_bits, dtype, c.bar, c.time_order == "high first")
+
     def music(self, roll, dtype):
         """A roll (..., 88) as what the rung plays: 12 classes or 88 keys, (..., K) of 0/1."""
         return (pitch_classes(roll) if self.config.keys == 12 else roll).astype(dtype)
@@ -132,7 +138,7 @@ class Rung:
         c, mask, roll = self.config, batch["mask"], batch["roll"]
         (T, B), real = mask.shape, params.flat.real.dtype
         state = state or self.initial_state(params, B)
-        x, bits = self.music(roll, real), time_bits(batch["start"], T, c.time_bits, real)
+        x, bits = self.music(roll, real), self.time_bits(batch["start"], T, real)
         truth = x[-T:]
 
         (P, trace, new_state), cache = self.forward(params, x[:-1], bits, state, given | {"truth": truth})
@@ -159,7 +165,7 @@ class Rung:
         """
         c, xp = self.config, array_module(params.flat)
         past = xp.concatenate([state["past"][1:], x[None].astype("uint8")])
-        bits = time_bits(state["time"], 1, c.time_bits, params.dtype)
+        bits = self.time_bits(state["time"], 1, params.dtype)
         given = {name: a[:, None] if name.startswith(("voices.", "union.")) else a[None] for name, a in given.items()}
 
         (P, trace, new_state), _ = self.forward(params, self.music(past, params.dtype), bits, state, given, temperature)

@@ -7,15 +7,18 @@ from pathlib import Path
 import numpy as np
 
 from minigen.errors import MinigenError
+from minigen.metre import METRES
 from minigen.music.dataset import split, trim
-from minigen.music.midi import BAR, KEYS, LOWEST, READER_VERSION, Refused
-from minigen.music.songset import SongSet, cached, each_once, read_songs
+from minigen.music.folders import cached, each_once, read_songs
+from minigen.music.midi import KEYS, LOWEST, Refused
+from minigen.music.songset import VERSION, SongSet
 
 
-def bach_chorales(log=None) -> SongSet:
-    """The four-part pieces of music21's Bach that are in 4/4 and wholly on the grid of 16ths: 324 of 433 files (10.5).
+def bach_chorales(log=None, metre: str = "4/4") -> SongSet:
+    """The four-part pieces of music21's Bach in one metre that are wholly on the grid of 16ths: 324 of 433 files (10.5)
+    in 4/4.
 
-    Struck notes: of tied ones the first, no grace notes, repeats not played out, an upbeat in its place in the bar.
+    Tied notes are one, no grace notes, repeats not played out, an upbeat in its place in the bar.
     Parsed once, in about a minute (`log` is called), and kept in the cache. Raises MinigenError without music21.
     """
     try:
@@ -23,20 +26,20 @@ def bach_chorales(log=None) -> SongSet:
     except PackageNotFoundError:
         raise MinigenError('the chorales need music21: pip install -e ".[corpus]"') from None
     own = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]  # an edit makes the cache anew
-    return cached(f"bach-{installed}-{own}-{READER_VERSION}.npz", lambda: _parse_all(log))
+    name = f"bach-{installed}-{own}-{VERSION}-{metre.replace('/', '')}.npz"
+    return cached(name, lambda: _parse_all(log, metre))
 
 
-def _parse_all(log) -> SongSet:
+def _parse_all(log, metre: str) -> SongSet:
     from music21 import converter, corpus
 
     if log is not None:
         log("reading the chorales, this once (about a minute)")
-    songs = SongSet([], [])
+    songs = SongSet([], [], metre=metre)
     for path in sorted(map(Path, corpus.getComposer("bach")), key=lambda path: path.name):
         try:
             # forced: music21's own cache would only leave a copy of every score in the temporary folder
-            songs.rolls.append(_roll(converter.parse(path, forceSource=True)))
-            songs.names.append(path.name)
+            songs.add(path.name, *_rolls(converter.parse(path, forceSource=True), metre))
         except Refused as reason:
             songs.refused.append((path.name, str(reason)))
         except Exception as error:  # one file that music21 trips over is no reason to have none
@@ -44,42 +47,51 @@ def _parse_all(log) -> SongSet:
     return each_once(songs)
 
 
-def _roll(score) -> np.ndarray:
-    """The roll (T, 88) of a music21 score; Refused if it is not wholly on the grid, in 4/4 and in four parts."""
+def _rolls(score, metre: str = "4/4") -> tuple[np.ndarray, np.ndarray]:
+    """What is struck and what sounds in a music21 score, (T, 88) of 0/1 each; Refused if it is not wholly on the grid,
+    in this metre and in four parts."""
     if len(score.parts) != 4:
-        raise Refused(f"it has {len(score.parts)} parts and not four")
-    cells = []
+        raise _not_of_the_corpus(f"it has {len(score.parts)} parts and not four")
+    notes = []
     for part in score.parts:
         flat = part.flatten()
         metres = {metre.ratioString for metre in flat.getElementsByClass("TimeSignature")}
-        if metres != {"4/4"}:
-            raise Refused(f"its metre is {', '.join(sorted(metres)) or 'not written'}")
+        if metres != {metre}:
+            raise _not_of_the_corpus(f"its metre is {', '.join(sorted(metres)) or 'not written'}")
         upbeat = part.getElementsByClass("Measure").first().paddingLeft  # the quarters missing before it
         for element in flat.notes:
             if element.duration.isGrace:
                 continue
             step, length = 4 * (element.offset + upbeat), 4 * element.duration.quarterLength
             if step % 1 or length % 1:
-                raise Refused("it leaves the grid of 16ths")
+                raise _not_of_the_corpus("it leaves the grid of 16ths")
             for note in element.notes if element.isChord else [element]:
-                if note.tie is None or note.tie.type == "start":
-                    cells.append((int(step), note.pitch.midi - LOWEST))
-    steps, keys = np.array(cells).T
-    roll = np.zeros((-(-(int(steps.max()) + 1) // BAR) * BAR, KEYS), np.uint8)
-    roll[steps, keys] = 1
-    return roll
+                begins = note.tie is None or note.tie.type == "start"
+                notes.append((int(step), int(length), note.pitch.midi - LOWEST, begins))
+    bar, last = METRES[metre][0], max(step for step, _, _, begins in notes if begins)
+    struck, sounding = np.zeros((2, -(-(last + 1) // bar) * bar, KEYS), np.uint8)
+    for step, length, key, begins in notes:
+        struck[step : step + begins, key] = 1
+        sounding[step : step + length, key] = 1
+    return struck, sounding
+
+
+def _not_of_the_corpus(reason: str) -> Refused:
+    return Refused(reason, "not of the corpus", "none is needed")
 
 
 SONGS = Path(__file__).resolve().parents[2] / "samples" / "songs"
 CORPORA = ("songs", "bach")
 
 
-def find_songs(sources, corpus: str | None, max_tracks=None, max_tempos=None, log=None) -> tuple[SongSet, str]:
+def find_songs(
+    sources, corpus: str | None, max_tracks=None, max_tempos=None, metre: str = "4/4", once: bool = True, log=None
+) -> tuple[SongSet, str]:
     """The songs of the files named, or of a corpus (minigen's own songs if neither), and a name for them."""
     if not sources and corpus == "bach":
-        return bach_chorales(log), "bach"
+        return bach_chorales(log, metre), "bach"
     name = Path(sources[0]).resolve().stem if sources else "songs"
-    return read_songs(sources or [SONGS], max_tracks=max_tracks, max_tempos=max_tempos), name
+    return read_songs(sources or [SONGS], max_tracks, max_tempos, metre, once), name
 
 
 def learned_and_held_out(corpus: str) -> tuple[list, list]:

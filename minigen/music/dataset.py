@@ -11,26 +11,42 @@ import numpy as np
 
 from minigen.draws import uniforms
 from minigen.errors import MinigenError
+from minigen.music.alike import groups
 from minigen.music.songset import SongSet
 
 
-def trim(roll: np.ndarray, steps_a_bar: int = 16) -> np.ndarray:
+def trim(roll: np.ndarray, bar: int = 16) -> np.ndarray:
     """The roll without the whole silent bars at its start, so that an upbeat keeps its place in the bar."""
     first = int((roll > 0).any(axis=1).argmax())  # 0 also where nothing is ever struck
-    return roll[first // steps_a_bar * steps_a_bar :]
+    return roll[first // bar * bar :]
+
+
+def opening(roll: np.ndarray, bars: int, bar: int = 16) -> np.ndarray:
+    """The first bars of a song, trimmed. A first bar in whose first half nothing is struck is an upbeat, and is counted
+    with the bar after it."""
+    roll = trim(roll, bar)
+    upbeat = not (roll[: bar // 2] > 0).any()
+    return roll[: (bars + upbeat) * bar]
 
 
 def split(songs: SongSet, seed: int, valid: float = 0.1) -> tuple[SongSet, SongSet]:
-    """(train, valid) by song, never by fragment: a share `valid` of the songs, and at least one song each.
+    """(train, valid) by song, never by fragment: a share `valid` of the songs, and at least one song each. Songs that
+    are one song (minigen/music/alike.py) stay together, on the side of the one that is drawn first.
 
     Raises MinigenError where there is one song only.
     """
-    n = len(songs)
-    if n < 2:
-        raise MinigenError("one song cannot be both learned and held out: add at least a second song")
-    held_out = min(max(1, round(valid * n)), n - 1)
+    n, alike = len(songs), np.array(list(groups(songs.rolls)))
+    if len(set(alike.tolist())) < 2:
+        what = "one song" if n < 2 else f"one song in {n} copies"
+        raise MinigenError(f"{what} cannot be both learned and held out: add at least a second song")
+    room, held_out = min(max(1, round(valid * n)), n - 1), []
     order = uniforms(seed, "split", 0, range(n), (1,), np.float64)[:, 0].argsort(kind="stable")
-    return songs.take(sorted(order[held_out:])), songs.take(sorted(order[:held_out]))
+    for song in order:
+        copies = np.flatnonzero(alike == alike[song]).tolist()
+        if alike[song] != alike[order[-1]] and song not in held_out and len(held_out) + len(copies) <= room:
+            held_out += copies
+    held_out = held_out or np.flatnonzero(alike == alike[order[0]]).tolist()
+    return songs.take(sorted(set(range(n)) - set(held_out))), songs.take(sorted(held_out))
 
 
 class Dataset:
@@ -39,12 +55,17 @@ class Dataset:
     `past` is the largest lag. `key_shift` moves every fragment of a batch by -6..+5 semitones, its past included.
     """
 
-    def __init__(self, rolls, past=128, steps=256, hop=32, key_shift=True, steps_a_bar=16):
-        self.rolls = [trim(roll, steps_a_bar) for roll in rolls]
+    def __init__(self, rolls, past=128, steps=256, hop=32, key_shift=True):
+        self.rolls = list(rolls)
         self.past, self.steps, self.key_shift = past, steps, key_shift
         self.fragments = [
             (song, s) for song, roll in enumerate(self.rolls) for s in range(0, max(len(roll) - steps, 0) + 1, hop)
         ]
+
+    @classmethod
+    def of(cls, rolls, config) -> "Dataset":
+        """The fragments on which a rung with this configuration trains."""
+        return cls(rolls, config.past, config.fragment, config.hop, config.key_shift)
 
     def __len__(self) -> int:
         return len(self.fragments)

@@ -4,7 +4,7 @@ import numpy as np
 
 from minigen.ops import pitch_classes, with_empty
 
-COPY_LAGS = (1, 4, 16)
+COPY_LAGS = (1, 4, 16)  # the last of them a bar
 
 
 def cells_of(roll, keys: int, pause_cell: bool) -> np.ndarray:
@@ -41,10 +41,11 @@ def baseline(train, valid, lags, keys: int = 12, pause_cell: bool = False) -> fl
     return nats / count
 
 
-def baselines(train, valid, keys: int = 12, pause_cell: bool = False) -> dict[str, float]:
-    """Per-class frequency, a calibrated copy of each lag, and of all of them together: nats per cell on `valid`."""
-    copies = {f"copy of {lag} ago": (lag,) for lag in COPY_LAGS}
-    named = {"class frequency": (), **copies, "copies together": COPY_LAGS}
+def baselines(train, valid, keys: int = 12, pause_cell: bool = False, bar: int = 16) -> dict[str, float]:
+    """Per-class frequency, a calibrated copy of 1, 4 and a bar of steps ago, and of all of them together: nats per cell
+    on `valid`."""
+    lags = (*COPY_LAGS[:-1], bar)
+    named = {"class frequency": (), **{f"copy of {lag} ago": (lag,) for lag in lags}, "copies together": lags}
     return {name: baseline(train, valid, lags, keys, pause_cell) for name, lags in named.items()}
 
 

@@ -1,149 +1,138 @@
-"""MIDI files to rolls and back.
+"""MIDI files to rolls (back: midi_out.py).
 
 A roll is (T, 88) uint8, one row per 16th: a cell holds the velocity (1..127) with which key k, MIDI note 21+k, is
-struck at that step, else 0. Only onsets are kept, and not how long a note is held.
+struck at that step, else 0. Beside it `sounding` (T, 88) bool: whether the key sounds during the step, struck then or
+before and not released yet.
 """
 
 import hashlib
-import io
 import os
 from pathlib import Path
+from typing import NamedTuple
 
-import mido
 import numpy as np
-from mido.midifiles import meta
 
 from minigen.errors import MinigenError
+from minigen.metre import METRES
+from minigen.music import parser
+from minigen.music.grid import Fit, fit_of, kept_bars
 
-READER_VERSION = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]  # an edit makes all caches anew
-SUFFIXES = (".mid", ".midi", ".kar")
-LOWEST, KEYS = 21, 88
-BAR = 16
+# of the code that reads: an edit makes all caches anew
+READER_VERSION = hashlib.sha256(
+    b"".join(Path(__file__).with_name(name).read_bytes() for name in ("midi.py", "parser.py", "grid.py"))
+).hexdigest()[:16]
+SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
+LOWEST, KEYS, DRUMS = 21, 88, 9
 LONGEST = 32_768  # steps of a song
-EMPTY_BARS = 16  # as many in a row are refused
-LARGEST = 2**21  # bytes of a file: mido needs some 3 s and 300 MB for as much
-END = "minigen end"  # the text of the marker at a written file's last step
+LARGEST = 2**21  # bytes of a file: some 2 s and 200 MB
+END = "minigen end"  # the text of the marker at the last step of a file of midi_out.py
 
 
 class Refused(MinigenError):
-    """A file that is not used; its text is the reason, on one line."""
+    """A file that is not used: its text is the reason on one line, `kind` a word for it, `remedy` what can be done."""
+
+    def __init__(self, reason: str, kind: str, remedy: str):
+        super().__init__(reason)
+        self.kind, self.remedy = kind, remedy
 
 
-class OtherMeta(meta.MetaSpec_sequencer_specific):
-    """A meta event unknown to mido, which (1.3.3) would drop its time: all that follows would come too early."""
+class Song(NamedTuple):
+    """What `read_song` found, and what a person should know about it."""
+
+    roll: np.ndarray  # (T, 88) uint8, velocities
+    sounding: np.ndarray  # (T, 88) bool
+    metre: str
+    bpm: float  # quarters per minute, at the first note
+    fit: Fit  # how its onsets lie on the grid
+    broken: list[str]  # what could not be read, in words
+    off_piano: int  # notes left out, which are not on the 88 keys
+    foreign: dict[str, int]  # bars left out, by metre
+    in_them: int  # notes in these bars
+
+    @property
+    def warnings(self) -> list[str]:
+        """Sentences for whoever uses it."""
+        off_piano = f"{_counted(self.off_piano, 'note')} outside the piano's 88 keys left out"
+        bars = ", ".join(f"{_counted(n, 'bar')} in {name}" for name, n in self.foreign.items())
+        bars += f" left out, with {_counted(self.in_them, 'note')}"
+        return self.broken + [off_piano] * (self.off_piano > 0) + [bars] * bool(self.foreign) + self.fit.warnings
 
 
-for byte in range(256):
-    if isinstance(meta.build_meta_message(byte, bytes(8)), meta.UnknownMetaMessage):
-        meta.add_meta_spec(type(f"MetaSpec_other_{byte}", (OtherMeta,), {"type_byte": byte}))
+class _Notes(NamedTuple):
+    """Notes as arrays (N,)."""
+
+    tick: np.ndarray
+    release: np.ndarray
+    channel: np.ndarray
+    key: np.ndarray
+    velocity: np.ndarray
+
+    def where(self, mask) -> "_Notes":
+        return _Notes(*(array[mask] for array in self))
 
 
-def read_midi(source, max_tracks: int | None = None, max_tempos: int | None = None) -> np.ndarray:
-    """The roll (T, 88) of a path's or bytes' MIDI; an event at `ticks` falls on step `round(4 ticks / ticks_per_beat)`.
+def read_midi(source, max_tracks: int | None = None, max_tempos: int | None = None, metre: str = "4/4") -> np.ndarray:
+    """The roll (T, 88) of a path's or bytes' MIDI: see `read_song`."""
+    return read_song(source, max_tracks, max_tempos, metre).roll
 
-    Ties round to even; two strikes in a cell keep the larger velocity; tracks are merged, channel 10 is left out. T is
-    the last onset + 1, rounded up to a bar of 16, or what the marker of `write_midi` says. Nothing is trimmed.
 
-    Raises Refused, and nothing else, in bounded time and memory: for what is not MIDI or is broken, SMPTE time, type 2,
-    a metre whose numbers are not in {2, 4, 8, 16} (no metre at all is 4/4), a note outside the keyboard, no note, more
-    than `max_tracks` tracks with notes, more than `max_tempos` tempo events after the start, more than 32,768 steps,
-    16 empty bars in a row.
+def read_song(source, max_tracks: int | None = None, max_tempos: int | None = None, metre: str = "4/4") -> Song:
+    """The song of a path's or bytes' MIDI; an event at `ticks` falls on step `round(4 ticks / ticks_per_beat)`.
+
+    Ties round to even; two strikes in a cell keep the larger velocity; a note sounds for one step at least; tracks are
+    merged. T is the last onset + 1, rounded up to a bar, or what the marker of `write_midi` says; sound is cut there.
+    Nothing is trimmed. Left out: channel 10, and, counted, notes off the keyboard and bars of another metre (held notes
+    end there, the next bar begins at a bar line). 4/4 takes every metre of 1, 2, 4, 8 and 16; none at all is 4/4.
+
+    Raises Refused, and nothing else, in bounded time and memory: for what is not MIDI, SMPTE time, type 2, no note
+    left, more than `max_tracks` parts (a channel and a program) with notes, more than `max_tempos` tempo events after
+    the start, more than 32,768 steps.
     """
     midi = _parse(contents(source))
-    if midi.ticks_per_beat < 0:
-        raise Refused("its time is SMPTE seconds, not beats")
-    if midi.ticks_per_beat == 0:
-        raise Refused("it has no ticks in a beat")
-    if midi.type not in (0, 1):
-        raise Refused(f"it is MIDI of type {midi.type}: only in types 0 and 1 do all tracks share one time")
-    ticks, keys, velocities, tracks, tempos, end = [], [], [], set(), 0, 0
-    for number, track in enumerate(midi.tracks):
-        tick = 0
-        for message in track:
-            tick += message.time
-            if message.type == "note_on" and message.velocity > 0 and message.channel != 9:
-                if not LOWEST <= message.note < LOWEST + KEYS:
-                    raise Refused(f"note {message.note} is outside the piano's 88 keys, 21 to 108")
-                ticks.append(tick)
-                keys.append(message.note - LOWEST)
-                velocities.append(message.velocity)
-                tracks.add(number)
-            elif message.type == "time_signature":
-                metre = message.numerator, message.denominator
-                if not set(metre) <= {2, 4, 8, 16}:
-                    raise Refused("its metre is {}/{}: only the numbers 2, 4, 8 and 16 are used".format(*metre))
-            elif message.type == "set_tempo":
-                tempos += tick > 0
-            elif message.type == "marker" and message.text == END:
-                end = tick
-    if not ticks:
-        raise Refused("it has no note (channel 10, the drums, left out)")
-    if max_tracks is not None and len(tracks) > max_tracks:
-        raise Refused(f"{len(tracks)} tracks have notes, more than {max_tracks}")
-    if max_tempos is not None and tempos > max_tempos:
-        raise Refused(f"its tempo changes {tempos} times, more than {max_tempos}")
-    # in whole numbers, which cannot overflow: nothing is allocated before this
-    if 4 * max(max(ticks), end) > LONGEST * midi.ticks_per_beat:
-        raise Refused(f"it is longer than {LONGEST:,} steps of a 16th")
-    steps = np.rint(4 * np.array(ticks) / midi.ticks_per_beat).astype(int)
-    end = round(4 * end / midi.ticks_per_beat)
-    T = int(steps.max()) + 1
-    T = end if end >= T else -(-T // BAR) * BAR
+    notes, off_piano = _piano_notes(midi)
+    tempos = _tempos(midi)
+    parts = _parts(midi, notes) if max_tracks is not None else 0
+    if max_tracks is not None and parts > max_tracks:
+        reason = f"{parts} parts (a channel and a program) have notes, more than {max_tracks}"
+        raise Refused(reason, "parts", "allow more with --max-tracks")
+    changes = sum(tick > 0 for tick, _ in tempos)
+    if max_tempos is not None and changes > max_tempos:
+        reason = f"its tempo changes {changes} times, more than {max_tempos}"
+        raise Refused(reason, "tempos", "allow more with --max-tempos")
+
+    longest = LONGEST * midi.division // 4  # ticks; nothing is allocated before this
+    if notes.tick.max() > longest:
+        raise _too_long()
+    ends = [tick for tick, kind, content in midi.metas if (kind, content) == (parser.MARKER, END.encode())]
+
+    def steps(ticks):
+        return np.rint(4 * np.minimum(ticks, longest) / midi.division).astype(int)
+
+    begin, end = steps(notes.tick), int(steps(max((tick for tick in ends if tick <= longest), default=0)))
+    release = np.maximum(steps(notes.release), begin + 1)
+    whole = max(int(begin.max()) + 1, end)
+    runs, foreign = kept_bars(_signatures(midi, steps), metre, whole)
+    run = np.searchsorted([run.first for run in runs], begin, side="right") - 1
+    first, last, place = np.array([*runs, (0, 0, 0)]).T  # run -1, before the first one, is empty
+    kept = begin < last[run]
+    if not kept.any():
+        raise _other_metre(foreign, metre)
+    cut, move = np.where(last < whole, last, release.max())[run], (place - first)[run]
+    begin, release, notes = (begin + move)[kept], (np.minimum(release, cut) + move)[kept], notes.where(kept)
+
+    T, bar = int(begin.max()) + 1, METRES[metre][0]
+    marked = max((end - run.first + run.place for run in runs if run.first < end <= run.last), default=0)
+    T = marked if marked >= T else -(-T // bar) * bar
     if T > LONGEST:
-        raise Refused(f"it is longer than {LONGEST:,} steps of a 16th")
-    silent = np.ones(-(-T // BAR), bool)
-    silent[steps // BAR] = False
-    if _longest_run(silent) >= EMPTY_BARS:
-        raise Refused(f"{_longest_run(silent)} bars in a row are empty, {EMPTY_BARS} or more")
-    roll = np.zeros((T, KEYS), np.uint8)
-    np.maximum.at(roll, (steps, keys), velocities)
-    return roll
-
-
-def write_midi(
-    path, roll, bpm: float = 120, ring: int | None = None, steps_a_bar: int = BAR, title: str = "minigen"
-) -> None:
-    """Write a roll (T, 88) of velocities as MIDI of one track, one step per 16th; the same roll gives the same bytes.
-
-    A roll of only 0 and 1 gets velocity 64. A note rings until the next step at which anything is struck (the last ones
-    to the file's end), or for `ring` steps if that is given, but never into the next strike of its own key.
-    `steps_a_bar` is the metre: 16 is 4/4, 12 is 3/4; none is written if it is not whole beats.
-
-    `read_midi` gives the same roll, of any length, unless it refuses it (no note, 16 empty bars, ...).
-    Raises MinigenError for a roll of another shape or range, a `bpm` outside 4..1000, a `ring` under 1.
-    """
-    roll = np.asarray(roll)
-    if roll.ndim != 2 or roll.shape[1] != KEYS or not len(roll) or roll.min() < 0 or roll.max() > 127:
-        raise MinigenError(f"a roll is (T, 88) with cells 0..127, and T at least 1: not {roll.dtype} {roll.shape}")
-    if not 4 <= bpm <= 1000:
-        raise MinigenError(f"a tempo of {bpm} beats a minute: choose one from 4 to 1000")
-    if ring is not None and ring < 1:
-        raise MinigenError(f"a ring of {ring} steps: choose 1 or more, or None")
-    velocities = roll.astype(int) if roll.max() > 1 else 64 * roll.astype(int)
-    T = len(roll)
-    events = []  # (step, velocity, key), 0 for the release: when sorted, a release comes before a strike
-    next_strike, key_strike = T, [T] * KEYS
-    for t in reversed(range(T)):
-        struck = np.flatnonzero(velocities[t]).tolist()
-        for k in struck:
-            release = next_strike if ring is None else min(t + ring, key_strike[k])
-            events += [(t, int(velocities[t, k]), k), (release, 0, k)]
-            key_strike[k] = t
-        if struck:
-            next_strike = t
-    track = mido.MidiTrack([mido.MetaMessage("track_name", name=title.encode("utf-8", "replace").decode())])
-    if steps_a_bar % 4 == 0:
-        track.append(mido.MetaMessage("time_signature", numerator=steps_a_bar // 4, denominator=4))
-    track.append(mido.MetaMessage("set_tempo", tempo=round(60e6 / bpm)))
-    track.append(mido.Message("program_change", program=0))  # the grand piano
-    now, step_ticks = 0, 120
-    for t, velocity, k in sorted(events):
-        # a strike of velocity 0 is a release, and runs on under the same status byte
-        track.append(mido.Message("note_on", note=LOWEST + k, velocity=velocity, time=(t - now) * step_ticks))
-        now = t
-    # the reader takes the length from the last onset, so silence at the end needs a word of its own
-    track.append(mido.MetaMessage("marker", text=END, time=(T - now) * step_ticks))
-    mido.MidiFile(type=0, ticks_per_beat=4 * step_ticks, charset="utf-8", tracks=[track]).save(os.fspath(path))
+        raise _too_long()
+    roll, change = np.zeros((T, KEYS), np.uint8), np.zeros((T + 1, KEYS), np.int32)
+    key = notes.key - LOWEST
+    np.maximum.at(roll, (begin, key), notes.velocity)
+    np.add.at(change, (begin, key), 1)
+    np.add.at(change, (np.minimum(release, T), key), -1)
+    fit = fit_of(notes.tick, midi.division)
+    sounding, bpm = change[:T].cumsum(axis=0) > 0, _bpm(tempos, notes.tick.min())
+    return Song(roll, sounding, metre, bpm, fit, midi.words, off_piano, foreign, int((~kept).sum()))
 
 
 def contents(source) -> bytes:
@@ -151,32 +140,87 @@ def contents(source) -> bytes:
     if not isinstance(source, bytes):
         try:
             if not os.path.isfile(source):
-                raise Refused("it is no file" if os.path.exists(source) else "there is no such file")
+                reason = "it is no file" if os.path.exists(source) else "there is no such file"
+                raise Refused(reason, "not opened", "name a MIDI file")
             with open(source, "rb") as file:
                 source = file.read(LARGEST + 1)
         except (OSError, ValueError) as error:
-            raise Refused(f"it cannot be opened: {getattr(error, 'strerror', None) or error}") from error
+            reason = f"it cannot be opened: {getattr(error, 'strerror', None) or error}"
+            raise Refused(reason, "not opened", "give yourself the right to read it") from error
     if len(source) > LARGEST:
-        raise Refused(f"it is larger than {LARGEST // 2**20} MiB")
+        reason = f"it is larger than {LARGEST // 2**20} MiB"
+        raise Refused(reason, "too large", "save its pieces as files of their own")
     return source
 
 
-def _parse(data: bytes) -> mido.MidiFile:
-    if data[:4] != b"MThd":
-        raise Refused("it is not MIDI: it does not begin with MThd" if data else "it is empty")
-    # a number goes on while its bytes are over 127, and mido's time for one grows with the square of its length
-    if _longest_run(np.frombuffer(data, np.uint8) > 127) > 4096:
-        raise Refused("it is broken MIDI: more than 4096 bytes over 127 in a row")
+def _parse(data: bytes) -> parser.Midi:
     try:
-        return mido.MidiFile(file=io.BytesIO(data))
-    except EOFError:
-        raise Refused("it is cut short") from None
-    except Exception as error:  # mido has no error class: a broken file raises whatever it stumbles over
-        reason = " ".join(str(error).split())[:100]
-        raise Refused(f"it is broken MIDI: {reason or type(error).__name__}") from None
+        midi = parser.parse(data)
+    except parser.NotMidi as error:
+        raise Refused(str(error), "not MIDI", "save it as MIDI again") from None
+    if midi.division < 0:
+        raise Refused("its time is SMPTE seconds, not beats", "SMPTE", "save it with ticks per quarter note")
+    if midi.division == 0:
+        raise Refused("it has no ticks in a beat", "no ticks", "save it as MIDI again")
+    if midi.type not in (0, 1):
+        reason = f"it is MIDI of type {midi.type}: only in types 0 and 1 do all tracks share one time"
+        raise Refused(reason, "type", "save it as type 0 or 1")
+    return midi
 
 
-def _longest_run(flags: np.ndarray) -> int:
-    """How many True in a row, at most."""
-    breaks = np.flatnonzero(~flags)
-    return int(np.diff(breaks, prepend=-1, append=len(flags)).max()) - 1
+def _piano_notes(midi: parser.Midi) -> tuple[_Notes, int]:
+    """The notes on the 88 keys, and how many others there are but for drums."""
+    notes = _Notes(*np.array(midi.notes, np.int64).reshape(-1, 5).T)
+    notes = notes.where(notes.channel != DRUMS)
+    piano = (notes.key >= LOWEST) & (notes.key < LOWEST + KEYS)
+    if not len(piano):
+        broken = f"; {midi.words[0]}" if midi.words else ""
+        raise Refused(f"it has no note (channel 10, the drums, left out){broken}", "no note", "choose another file")
+    if not piano.any():
+        raise Refused("all its notes are outside the piano's 88 keys, 21 to 108", "no note", "transpose it")
+    return notes.where(piano), int((~piano).sum())
+
+
+def _parts(midi: parser.Midi, notes: _Notes) -> int:
+    """How many pairs of a channel and a program have notes, whatever tracks they stand in."""
+    parts = 0
+    for channel in set(notes.channel.tolist()):
+        changes = [(tick, program) for tick, where, program in midi.programs if where == channel]
+        at = np.searchsorted([tick for tick, _ in changes], notes.tick[notes.channel == channel], side="right")
+        parts += len({changes[n - 1][1] if n else 0 for n in at.tolist()})
+    return parts
+
+
+def _tempos(midi: parser.Midi) -> list[tuple[int, int]]:
+    """(tick, microseconds per quarter), but for those that cannot be read."""
+    tempos = [(tick, content) for tick, kind, content in midi.metas if kind == parser.TEMPO and len(content) >= 3]
+    return [(tick, int.from_bytes(content[:3], "big")) for tick, content in tempos if any(content[:3])]
+
+
+def _bpm(tempos, tick: int) -> float:
+    before = [tempo for at, tempo in tempos if at <= tick]
+    return 60e6 / (before[-1] if before else 500_000)
+
+
+def _signatures(midi: parser.Midi, steps) -> list[tuple[int, int, int]]:
+    """(step, numerator, denominator), but for those that cannot be read."""
+    metres = [(tick, content) for tick, kind, content in midi.metas if kind == parser.METRE and len(content) >= 2]
+    return [(int(steps(tick)), content[0], 1 << content[1]) for tick, content in metres]
+
+
+def _other_metre(foreign: dict[str, int], metre: str) -> Refused:
+    other = next((name for name in foreign if name in METRES), None)
+    names = ", ".join(name if len(name) < 8 else "of no known length" for name in foreign)
+    reason = f"its metre is {names} and not {metre}"
+    if other:
+        return Refused(reason, "metre", f"train on it with --metre {other}")
+    return Refused(reason, "metre", f"only {', '.join(list(METRES)[:3])} are used: choose another file")
+
+
+def _too_long() -> Refused:
+    reason = f"it is longer than {LONGEST:,} steps of a 16th"
+    return Refused(reason, "too long", f"cut it into pieces of at most {LONGEST // 16:,} bars")
+
+
+def _counted(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'s' * (n != 1)}"

@@ -1,45 +1,61 @@
 """A song set: rolls of one grid with their names, and the file (.npz) that is cache, corpus and exchange format.
 
-header      JSON as bytes: magic, version, steps_a_bar, held, names, refused
-rows        (N, 11) uint8: the steps of all songs on end, `np.packbits` of 88 keys each
+header      JSON as bytes: magic, version, metre, held, names, refused, warnings
+rows        (N, 11) uint8: what is struck, the steps of all songs on end, `np.packbits` of 88 keys each
+sounding    (N, 11) uint8: what sounds, likewise; only 0 for a song whose lengths are not known
 offsets     (songs + 1,) int64: song i is rows[offsets[i]:offsets[i+1]]
 
-songs = read_songs(["my_midi/", "other.mid", "chorales.npz"])
+Version 1 had no `sounding` and no warnings, and `steps_a_bar` instead of the metre; it is still read.
 """
 
-import contextlib
 import hashlib
 import json
-import os
-import sys
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 
 from minigen.errors import MinigenError
 from minigen.files import write_atomically
-from minigen.music.midi import READER_VERSION, SUFFIXES, Refused, contents, read_midi
+from minigen.metre import METRES
 
-MAGIC, VERSION = "minigen song set", 1
+MAGIC, VERSION = "minigen song set", 2
+OLD_METRES = {16: "4/4", 12: "3/4", 1: "none"}  # of version 1, by steps a bar
 
 
 @dataclass
 class SongSet:
-    """Rolls (T, 88) uint8 of 0/1 with a name each, and what was not used: (name, reason)."""
+    """Rolls (T, 88) uint8 of 0/1 with a name each, and what is to be said of files: (name, sentence)."""
 
     rolls: list[np.ndarray]
     names: list[str]
-    steps_a_bar: int = 16  # 1 where there are no bars
+    metre: str = "4/4"  # or "none" where there are no bars
     held: bool = False  # cells say what is struck, not what is held
-    refused: list[tuple[str, str]] = field(default_factory=list)
+    refused: list[tuple[str, str]] = field(default_factory=list)  # and why
+    warnings: list[tuple[str, str]] = field(default_factory=list)  # of songs that are used
+    packed: list = field(default_factory=list)  # per song what sounds, (T, 11) uint8 as in the file, or None
+
+    def __post_init__(self):
+        self.packed = self.packed or [None] * len(self.rolls)
 
     def __len__(self) -> int:
         return len(self.rolls)
 
+    def add(self, name: str, roll, sounding=None, warnings=()) -> None:
+        """One more song: roll (T, 88), what sounds (T, 88) if it is known, sentences about it."""
+        self.rolls.append((roll > 0).astype(np.uint8))
+        self.names.append(name)
+        self.packed.append(None if sounding is None else np.packbits(sounding, axis=1))
+        self.warnings += [(name, warning) for warning in warnings]
+
+    def sounding(self, i: int) -> np.ndarray | None:
+        """What sounds in song i (T, 88) of 0/1, None where lengths are not known."""
+        return None if self.packed[i] is None else np.unpackbits(self.packed[i], axis=1)
+
     def take(self, indices) -> "SongSet":
         """The songs of these numbers, in this order."""
-        return replace(self, rolls=[self.rolls[i] for i in indices], names=[self.names[i] for i in indices], refused=[])
+        rolls, names, packed = ([part[i] for i in indices] for part in (self.rolls, self.names, self.packed))
+        warnings = [warning for warning in self.warnings if warning[0] in set(names)]
+        return replace(self, rolls=rolls, names=names, packed=packed, refused=[], warnings=warnings)
 
     def digest(self) -> str:
         """A fingerprint of the music, whatever the files are called."""
@@ -49,11 +65,14 @@ class SongSet:
 
     def save(self, path) -> None:
         """Write the file whole or not at all; the same songs give the same bytes."""
-        header = {"magic": MAGIC, "version": VERSION, "steps_a_bar": self.steps_a_bar, "held": self.held}
-        header |= {"names": self.names, "refused": self.refused}
+        header = {"magic": MAGIC, "version": VERSION, "metre": self.metre, "held": self.held}
+        header |= {"names": self.names, "refused": self.refused, "warnings": self.warnings}
+        rows = [np.packbits(roll > 0, axis=1) for roll in self.rolls]
+        sounding = [np.zeros_like(r) if s is None else s for r, s in zip(rows, self.packed, strict=True)]
         arrays = {
             "header": np.frombuffer(json.dumps(header).encode(), np.uint8),
-            "rows": np.packbits(np.concatenate([np.zeros((0, 88), np.uint8), *self.rolls]) > 0, axis=1),
+            "rows": np.concatenate([np.zeros((0, 11), np.uint8), *rows]),
+            "sounding": np.concatenate([np.zeros((0, 11), np.uint8), *sounding]),
             "offsets": np.cumsum([0, *map(len, self.rolls)], dtype=np.int64),
         }
         write_atomically(path, lambda file: np.savez(file, **arrays))
@@ -66,8 +85,11 @@ class SongSet:
                 header = json.loads(stored["header"].tobytes())
                 if header["magic"] != MAGIC:
                     raise ValueError("another magic")
+                if header["version"] == 1:
+                    header |= {"metre": OLD_METRES[header["steps_a_bar"]], "warnings": []}
+                    return cls._checked(header, stored["rows"], np.zeros_like(stored["rows"]), stored["offsets"])
                 if header["version"] == VERSION:
-                    return cls._checked(header, stored["rows"], stored["offsets"])
+                    return cls._checked(header, *(stored[name] for name in ("rows", "sounding", "offsets")))
         except OSError as error:
             raise MinigenError(f"{path} cannot be opened ({error.strerror or error}): name a song set") from error
         except Exception as error:  # a damaged file can fail in any layer: zip, deflate, npy, JSON, a missing name
@@ -75,142 +97,27 @@ class SongSet:
                 f"{path} is not a song set, or is cut short or damaged: copy it again, or name a folder of MIDI"
             ) from error
         raise MinigenError(
-            f"{path} is a song set of version {header['version']!r} and this minigen reads version {VERSION}: "
+            f"{path} is a song set of version {header['version']!r} and this minigen reads up to version {VERSION}: "
             "make it again from its MIDI"
         )
 
     @classmethod
-    def _checked(cls, header: dict, rows: np.ndarray, offsets: np.ndarray) -> "SongSet":
-        names, refused = header["names"], [(name, reason) for name, reason in header["refused"]]
-        steps_a_bar, held = header["steps_a_bar"], header["held"]
+    def _checked(cls, header: dict, rows: np.ndarray, sounding: np.ndarray, offsets: np.ndarray) -> "SongSet":
+        names, metre, held = header["names"], header["metre"], header["held"]
+        refused, warnings = ([(name, text) for name, text in header[kind]] for kind in ("refused", "warnings"))
         valid = (
-            rows.shape == (offsets[-1], 11)
+            rows.shape == sounding.shape == (offsets[-1], 11)
+            and rows.dtype == sounding.dtype == np.uint8
             and offsets.dtype == np.int64
             and offsets.shape == (len(names) + 1,)
             and offsets[0] == 0
             and (np.diff(offsets) > 0).all()
-            and all(isinstance(text, str) for text in [*names, *sum(refused, ())])
-            and type(steps_a_bar) is int
-            and steps_a_bar >= 1
+            and all(isinstance(text, str) for text in [*names, *sum(refused + warnings, ())])
+            and metre in METRES
             and type(held) is bool
         )
         if not valid:
             raise ValueError("its parts do not fit together")
-        keys = np.unpackbits(rows, axis=1)
-        rolls = [keys[start:end] for start, end in zip(offsets[:-1], offsets[1:], strict=True)]
-        return cls(rolls, names, steps_a_bar, held, refused)
-
-
-def cache_folder() -> Path:
-    """Where parsed music is kept: MINIGEN_CACHE, or minigen's folder where this system keeps caches."""
-    if chosen := os.environ.get("MINIGEN_CACHE"):
-        return Path(chosen)
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "minigen"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "minigen"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "minigen"
-
-
-def cached(name: str, make) -> SongSet:
-    """The song set `name` of the cache, else what `make()` returns, kept for the next time.
-
-    A cache that cannot be read is made anew, and one that cannot be written costs time and nothing else.
-    """
-    path = cache_folder() / name
-    try:
-        return SongSet.load(path)
-    except MinigenError:
-        songs = make()
-    with contextlib.suppress(OSError):
-        songs.save(path)
-    return songs
-
-
-def read_songs(sources, max_tracks: int | None = None, max_tempos: int | None = None, cache: bool = True) -> SongSet:
-    """All songs of folders (searched through for .mid .midi .kar), MIDI files and song sets, each used once.
-
-    A file that is not usable is left out, with its name and reason in `refused`; the rules are `read_midi`'s. A folder
-    is parsed once: its songs are kept in the cache under a name that changes with the content of any file.
-
-    Raises MinigenError for a source that is not there or of another kind, a folder without MIDI, sets of different
-    grids, and where no song is left.
-    """
-    found = None
-    for source in map(Path, sources):
-        if source.is_dir():
-            songs = _read_folder(source, max_tracks, max_tempos, cache)
-        elif not source.exists():
-            raise MinigenError(f"there is no file or folder {source}: name a folder of MIDI, a MIDI file or a song set")
-        elif source.suffix.lower() == ".npz":
-            songs = SongSet.load(source)
-        elif source.suffix.lower() in SUFFIXES:
-            songs = _read_files([(source.name, source)], max_tracks, max_tempos)
-        else:
-            kinds = ", ".join(SUFFIXES)
-            raise MinigenError(
-                f"{source} is neither MIDI ({kinds}) nor a song set (.npz): name one of these, or a folder"
-            )
-        if found is None:
-            found = songs
-            continue
-        if (songs.steps_a_bar, songs.held) != (found.steps_a_bar, found.held):
-            raise MinigenError(f"{source} is on another grid than what stands before it: use them one at a time")
-        found.rolls += songs.rolls
-        found.names += songs.names
-        found.refused += songs.refused
-    if found is None:
-        raise MinigenError("no music was named: name a folder of MIDI, a MIDI file or a song set")
-    found = each_once(found)
-    if not found.rolls:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in found.refused[:3])
-        more = f"; and {len(found.refused) - 3} more" if len(found.refused) > 3 else ""
-        raise MinigenError(f"no song can be used ({reasons}{more}): name other music, in 4/4 and for the piano")
-    return found
-
-
-def each_once(songs: SongSet) -> SongSet:
-    """Songs with the same notes are used once; the others are refused, so that none is both learned and held out."""
-    first, kept, refused = {}, [], list(songs.refused)
-    for i, (roll, name) in enumerate(zip(songs.rolls, songs.names, strict=True)):
-        notes = np.packbits(roll).tobytes()
-        if notes in first:
-            refused.append((name, f"it has the same notes as {first[notes]}"))
-        else:
-            first[notes] = name
-            kept.append(i)
-    return replace(songs.take(kept), refused=refused)
-
-
-def _read_folder(folder: Path, max_tracks, max_tempos, cache: bool) -> SongSet:
-    files = [
-        (path.relative_to(folder).as_posix().encode("utf-8", "replace").decode(), path)
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and path.is_file()
-    ]
-    if not files:
-        raise MinigenError(f"there is no MIDI ({', '.join(SUFFIXES)}) in {folder} or below it: name another folder")
-    files.sort()  # by name with /, so that the order is the same on every system
-    if not cache:
-        return _read_files(files, max_tracks, max_tempos)
-    digest = hashlib.sha256(json.dumps([VERSION, READER_VERSION, max_tracks, max_tempos]).encode())
-    for name, path in files:
-        try:
-            content = contents(path)
-        except Refused as refused:
-            content = str(refused).encode()
-        digest.update(json.dumps([name, hashlib.sha256(content).hexdigest()]).encode())
-    return cached(f"folder-{digest.hexdigest()[:32]}.npz", lambda: _read_files(files, max_tracks, max_tempos))
-
-
-def _read_files(files: list[tuple[str, Path]], max_tracks, max_tempos) -> SongSet:
-    songs = SongSet([], [])
-    for name, path in files:
-        try:
-            roll = read_midi(path, max_tracks, max_tempos)
-        except Refused as reason:
-            songs.refused.append((name, str(reason)))
-        else:
-            songs.rolls.append((roll > 0).astype(np.uint8))
-            songs.names.append(name)
-    return songs
+        keys, songs = np.unpackbits(rows, axis=1), list(zip(offsets[:-1], offsets[1:], strict=True))
+        packed = [sounding[start:end] if sounding[start:end].any() else None for start, end in songs]
+        return cls([keys[start:end] for start, end in songs], names, metre, held, refused, warnings, packed)

@@ -1,4 +1,4 @@
-"""A run folder, and all that training writes into it."""
+"""A run folder: how it begins, how it is resumed, and all that training writes into it."""
 
 import csv
 import io
@@ -8,63 +8,112 @@ from pathlib import Path
 
 from minigen.adam import Moments
 from minigen.backend import array_module, to_host
-from minigen.errors import MinigenError
-from minigen.files import write_atomically
+from minigen.errors import MinigenError, attempt
+from minigen.files import lock, write_atomically
 from minigen.music import metrics
 from minigen.music.dataset import Dataset
-from minigen.music.midi import write_midi
+from minigen.music.grid import MOVED
+from minigen.music.midi_out import write_midi
 from minigen.music.songset import SongSet
 from minigen.run import checkpoint, sample
 from minigen.run.plots import plot_loss
 from minigen.run.ranks import Ranks
-from minigen.run.train import Run
+from minigen.run.train import COUNTERS, Run
 
-SHOWN = 8  # refused files named on the screen
+SHOWN = 8  # refused files, and warnings, on the screen
 
 
-def run_folder(args, name: str, config: dict) -> Path:
-    """The run's folder: the one resumed; or the one asked for, or runs/NAME, runs/NAME-2, ..., with its config.json."""
-    if args.resume:
-        return args.resume
-    if args.out and (args.out / "last.npz").exists():
-        raise MinigenError(f"{args.out} holds a run already: --resume {args.out}, or choose another --out")
+def new_folder(asked: Path | None, name: str, sources) -> Path:
+    """The folder asked for, or runs/NAME, runs/NAME-2, ..., made and locked. Raises MinigenError where it holds a run,
+    or lies in a folder whose music is learned."""
     names = (Path("runs") / (name if n == 1 else f"{name}-{n}") for n in itertools.count(1))
-    path = args.out or next(path for path in names if not path.exists())
-    for source in map(Path, args.sources):
+    path = asked or next(path for path in names if not path.exists())
+    if (path / "config.json").exists():
+        raise MinigenError(f"{path} holds a run already: --resume {path}, or choose another --out")
+    for source in map(Path, sources):
         if source.is_dir() and source.resolve() in (path.resolve(), *path.resolve().parents):
             raise MinigenError(f"{path} lies in {source}, whose music is searched: its samples would be learned. "
                                "Choose another --out")  # fmt: skip
     path.mkdir(parents=True, exist_ok=True)
-    (path / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    lock(path)
     return path
 
 
-def print_refused(songs: SongSet) -> None:
+def kept_arguments(folder: Path, names) -> tuple[dict, str]:
+    """The arguments that a run was started with, and its command."""
+    try:
+        kept = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return {name: kept["arguments"].get(name) for name in names}, kept["command"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise MinigenError(f"{folder} is not a run folder: name one that scripts/train.py wrote") from error
+
+
+def resumed(folder: Path, xp):
+    """Where a run stopped -> its model, the run, the header of its last checkpoint. The folder is locked."""
+    lock(folder)
+    for part in folder.glob("*.part"):  # of a process that was killed
+        part.unlink()
+    path = folder / "last.npz"
+    model, params, header, moments = checkpoint.load(path)
+    try:
+        moments = Moments(xp.asarray(moments.m), xp.asarray(moments.v), moments.step)
+        counters = {name: header["training"][name] for name in (*COUNTERS, "mean") if name in header["training"]}
+        rows = []
+        if (folder / "metrics.csv").exists():
+            with open(folder / "metrics.csv", newline="", encoding="utf-8") as file:
+                rows = [{name: json.loads(value) for name, value in row.items()} for row in csv.DictReader(file)]
+        rows = [row for row in rows if row["step"] <= counters["step"]]
+        if rows and "seconds" not in counters:  # of an older run
+            counters["seconds"] = rows[-1]["seconds"]
+    except (OSError, AttributeError, KeyError, ValueError, TypeError) as error:
+        raise MinigenError(f"{folder} cannot be resumed, a part of it is damaged: use --init {path}") from error
+    return model, Run(params.with_flat(xp.asarray(params.flat)), moments, **counters, rows=rows), header
+
+
+def print_found(songs: SongSet) -> None:
+    """What was refused, and what to know about the songs that are used."""
     for refused, reason in songs.refused[:SHOWN]:
         print(f"refused {refused}: {reason}")
     if songs.refused[SHOWN:]:
         print(f"... and {len(songs.refused) - SHOWN} more")
+    for name, warning in songs.warnings[:SHOWN]:
+        print(f"take care, {name}: {warning}")
+    if songs.warnings[SHOWN:]:
+        print(f"... and {len(songs.warnings) - SHOWN} more such lines")
+    moved = sum(MOVED in warning for _, warning in songs.warnings)
+    if moved:
+        print(f"take care: {moved} of {len(songs)} songs do not fit the grid of 16ths; their onsets are moved onto it")
 
 
-def print_songs(songs: SongSet, train: SongSet, valid: SongSet, data: Dataset, c, path: Path) -> None:
-    """What was found; every refused file with its reason goes into the run folder."""
-    if songs.refused[SHOWN:]:
-        print(f"all that were refused are listed in {path / 'refused.txt'}")
-    lines = "".join(f"{refused}: {reason}\n" for refused, reason in songs.refused)
-    (path / "refused.txt").write_text(lines, encoding="utf-8", errors="backslashreplace")
-    print(f"{len(songs)} songs: {len(train)} to train on give {len(data)} fragments, {len(valid)} are held out")
+def print_songs(songs: SongSet, train: list, valid: list, data: Dataset, c, path: Path) -> None:
+    """What is learned and held out; every refused file with its reason, and every warning, goes into the run folder."""
+    for kind in ("refused", "warnings"):
+        listed = getattr(songs, kind)
+        lines = "".join(f"{name}: {sentence}\n" for name, sentence in listed)
+        (path / f"{kind}.txt").write_text(lines, encoding="utf-8", errors="backslashreplace")
+        if listed[SHOWN:]:
+            print(f"all {kind} are listed in {path / kind}.txt")
+    print(f"{len(train) + len(valid)} songs: {len(train)} to train on give {len(data)} fragments, ", end="")
+    print(f"{len(valid)} are held out")
     share = metrics.too_large(songs.rolls, c.voices, c.keys) if c.voices else 0
     if share:
         print(f"{share:.2%} of the struck steps have more than {c.voices} different notes, which cannot be played")
 
 
 class Folder:
-    """The run folder, and all that is written into it."""
+    """What training writes into its run folder."""
 
     def __init__(self, path: Path, model, state: Run, about: dict, baselines: dict, song, ranks: Ranks):
         self.path, self.model, self.state, self.about, self.baselines = path, model, state, about, baselines
         self.ranks = ranks  # the first of which writes
         self.song = song if model.needs_classes else None  # whose classes are played
+
+    def begin(self, config: dict) -> None:
+        """The weights before the first step, then config.json: a folder that has it can be resumed."""
+        if not (self.path / "last.npz").exists() or not (self.path / "config.json").exists():
+            self.save("last.npz")
+        text = (json.dumps(config, indent=1) + "\n").encode()
+        write_atomically(self.path / "config.json", lambda file: file.write(text))
 
     def save_all(self, verdict: str) -> None:
         """The weights, after `report`: metrics.csv has the row of whatever last.npz a killed run leaves.
@@ -81,10 +130,8 @@ class Folder:
 
     def save(self, name: str) -> None:
         params, moments = self.state.params, self.state.moments
-        about = self.about | {
-            "metrics": self.state.rows[-1] | {"baselines": self.baselines},
-            "training": self.state.counters(),
-        }
+        row = self.state.rows[-1] if self.state.rows else {}
+        about = self.about | {"metrics": row | {"baselines": self.baselines}, "training": self.state.counters()}
         moments = Moments(to_host(moments.m), to_host(moments.v), moments.step)
         checkpoint.save(self.path / name, self.model, params.with_flat(to_host(params.flat)), moments, **about)
 
@@ -104,9 +151,13 @@ class Folder:
         writer.writeheader()
         writer.writerows(self.state.rows)
         write_atomically(self.path / "metrics.csv", lambda file: file.write(text.getvalue().encode()))
-        plot_loss(self.path / "loss.png", self.state.rows, self.baselines, "nats per cell")
+        picture = self.path / "loss.png", self.state.rows, self.baselines, "nats per cell"
+        attempt(f"the picture {picture[0]}", lambda: plot_loss(*picture))
 
     def play(self, seed: int) -> None:
         """A piece of 16 bars by the weights as they are, where they are."""
         trained = checkpoint.Trained(self.model, self.state.params, {}, None)
-        write_midi(self.path / f"sample-{self.state.step:06}.mid", sample.generate(trained, 16, seed, self.song))
+        path, metre = self.path / f"sample-{self.state.step:06}.mid", self.model.config.metre
+        attempt(
+            f"the piece {path}", lambda: write_midi(path, sample.generate(trained, 16, seed, self.song), metre=metre)
+        )

@@ -1,39 +1,58 @@
 """The pictures. The only file that imports matplotlib, and without its global state."""
 
+import os
+import warnings
+
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+
+notebook = os.environ.pop("MPLBACKEND", None)  # which may not exist where this program runs, and is not needed
+from matplotlib.collections import PolyCollection  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.ticker import MaxNLocator  # noqa: E402
+
+from minigen.music.midi_out import releases, ringing  # noqa: E402
+
+if notebook:
+    os.environ["MPLBACKEND"] = notebook
+BARS = 256  # of a piece that are drawn
 
 
 def save(figure: Figure, path) -> None:
     """Write a figure as a PNG, the same bytes for the same figure."""
-    # no date and no version in the file
-    figure.savefig(path, dpi=120, bbox_inches="tight", metadata={"Software": None})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a letter that the font lacks is drawn as a box
+        # no date and no version in the file
+        figure.savefig(path, dpi=120, bbox_inches="tight", metadata={"Software": None})
 
 
-def plot_roll(path, roll, primer_steps: int = 0, steps_a_bar: int = 16, title: str = "") -> None:
-    """A piano roll (T, 88) as a PNG: time to the right in bars, pitch upwards, strikes dark, the primer shaded."""
+def plot_roll(path, roll, primer_steps: int = 0, bar: int = 16, title: str = "", sounding=None) -> None:
+    """A piano roll (T, 88) as a PNG: time to the right in bars, pitch upwards, strikes dark, the primer shaded; of a
+    long piece its beginning. Notes are as long as `sounding` (T, 88) says, or until anything is struck again."""
+    if len(roll) > BARS * bar:
+        title = f"{title} (the first {BARS} of {len(roll) / bar:g} bars)"
+    roll = np.asarray(roll)[: BARS * bar] > 0
+    ends = releases(roll, ringing(roll) if sounding is None else np.asarray(sounding)[: BARS * bar] > 0)
     T = len(roll)
-    bars = max(1, T // steps_a_bar)
+    bars = max(1, T // bar)
     figure = Figure(figsize=(min(16, 2 + 0.6 * bars), 4))
     axes = figure.subplots()
-    t, key = np.nonzero(np.asarray(roll) > 0)
-    struck = np.append(np.unique(t), T)
-    rings = struck[np.searchsorted(struck, t, side="right")] - t  # until anything is struck again
-    axes.barh(key + 21, rings / steps_a_bar, left=t / steps_a_bar, height=0.8, color="#b7cadd")
-    axes.barh(key + 21, 0.8 / steps_a_bar, left=t / steps_a_bar, height=0.8, color="#1f4e79")
+    t, key = np.nonzero(roll)
+    for end, colour in ((ends[t, key], "#b7cadd"), (t + 0.8, "#1f4e79")):
+        left, right, low, high = t / bar, end / bar, key + 20.6, key + 21.4
+        corners = np.array([[left, low], [right, low], [right, high], [left, high]])  # (4, 2, N)
+        axes.add_collection(PolyCollection(corners.transpose(2, 0, 1), facecolors=colour, lw=0))
     if primer_steps:
-        axes.axvspan(0, primer_steps / steps_a_bar, color="#f2c14e", alpha=0.35, lw=0)
+        axes.axvspan(0, primer_steps / bar, color="#f2c14e", alpha=0.35, lw=0)
     low, high = (key.min() + 21, key.max() + 21) if len(key) else (48, 72)
     octaves = [note for note in range(0, 128, 12) if low - 7 <= note <= high + 7]
     axes.set_yticks(octaves, [f"C{note // 12 - 1}" for note in octaves])
     axes.set_ylim(low - 3, high + 3)
-    axes.set_xlim(0, T / steps_a_bar)
+    axes.set_xlim(0, T / bar)
     axes.set_xticks(range(0, bars + 1, 1 if bars <= 20 else 4 * (bars // 80 + 1)))
     axes.set_xlabel("bar")
     axes.grid(axis="both", color="#dddddd", lw=0.5)
     axes.set_axisbelow(True)
-    axes.set_title(title, fontsize=10, loc="left")
+    axes.set_title(title, fontsize=10, loc="left", parse_math=False)
     save(figure, path)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from minigen.backend import array_module, on_device, to_host, whole
 from minigen.draws import uniforms
 from minigen.errors import MinigenError
+from minigen.music.dataset import opening, trim
 from minigen.ops import pitch_classes
 from minigen.run.checkpoint import Trained
 
@@ -96,25 +97,42 @@ def play(
         yield keys[0], trace | more
 
 
-def generate(trained: Trained, bars: int = 16, seed: int = 0, primer=None, temperature: float = 1.0) -> np.ndarray:
-    """A piece: the first bar of the primer, if one is given, then `bars` new bars -> (T, 88) of 0/1.
+def begin(model, primer, bars: int, primer_bars: int = 1) -> tuple[np.ndarray | None, np.ndarray]:
+    """Of a primer (n, 88) or None: what `play` takes, and what stands at the beginning of the piece (0 steps or more).
+
+    The first `primer_bars` bars, an upbeat counted with its bar; `decoder` takes all `bars`, and plays them itself.
+    Raises MinigenError where the model needs a primer and has none.
+    """
+    if model.needs_classes and primer is None:
+        raise MinigenError(f"{model.name} plays the classes of a primer: give one (--primer FILE.mid)")
+    nothing = np.zeros((0, 88), np.uint8)
+    if primer is None:
+        return None, nothing
+    bar = model.config.bar
+    if model.needs_classes:
+        return trim(primer, bar)[: bars * bar] > 0, nothing
+    first = (opening(primer, primer_bars, bar) > 0).astype(np.uint8)
+    return first, first
+
+
+def generate(
+    trained: Trained, bars: int = 16, seed: int = 0, primer=None, temperature: float = 1.0, primer_bars: int = 1
+) -> np.ndarray:
+    """A piece: the first bars of the primer, if one is given, then `bars` new bars -> (T, 88) of 0/1.
 
     `decoder` plays the classes of the primer's first `bars` bars, and nothing else.
     Raises MinigenError for bars or a seed that is no whole number, a temperature of 0, a primer that is no roll.
     """
     if not isinstance(trained, Trained):
         raise MinigenError("generate takes a model that minigen.load has read: model = minigen.load(path)")
-    if not (isinstance(bars, int) and bars > 0 and isinstance(seed, int) and seed >= 0):
-        raise MinigenError(f"bars {bars!r} and seed {seed!r}: give whole numbers, bars from 1 and a seed from 0")
+    for name, value, least in (("bars", bars, 1), ("primer_bars", primer_bars, 1), ("seed", seed, 0)):
+        if not (isinstance(value, int) and value >= least):
+            raise MinigenError(f"{name} {value!r}: give a whole number from {least}")
     if not 0 < temperature < float("inf"):
         raise MinigenError(f"a temperature of {temperature!r} cannot be used: give a number over 0, 1 is neutral")
     if primer is not None and (np.ndim(primer) != 2 or np.shape(primer)[1] != 88 or not len(primer)):
         raise MinigenError("the primer is not a roll (steps, 88): give what minigen.read_midi(path) returns")
-    bar = trained.model.config.steps_a_bar
-    if trained.model.needs_classes and primer is None:
-        raise MinigenError(f"{trained.model.name} plays the classes of a primer: give one (--primer FILE.mid)")
-    steps = bars * bar
-    primer = None if primer is None else np.asarray(primer)[: steps if trained.model.needs_classes else bar] > 0
+    primer, head = begin(trained.model, None if primer is None else np.asarray(primer), bars, primer_bars)
+    steps = bars * trained.model.config.bar
     music = [keys for keys, _ in islice(play(trained, seed, primer, temperature), steps)]
-    head = np.zeros((0, 88), np.uint8) if primer is None or trained.model.needs_classes else primer.astype(np.uint8)
     return np.concatenate([head, np.stack(music)])

@@ -48,7 +48,8 @@ def load_trace(path) -> dict:
             trace = {name: file[name] for name in file.files}
         header = json.loads(trace["header"].tobytes())
         known = header["magic"], header["version"], len(trace["roll"]) >= len(trace["keys"]) > 0
-        rung(header["model"]).config.with_fields(header["config"])
+        model = rung(header["model"])
+        header["config"] = model.config.with_fields(header["config"]).as_json()
     except FileNotFoundError as error:
         raise MinigenError(f"{path} does not exist: name a .npz that scripts/sample.py --trace wrote") from error
     except Exception as error:  # a damaged archive fails in as many ways as there are readers inside
@@ -95,8 +96,11 @@ def outcomes_of(config: dict) -> list[str]:
 def in_words(trace: dict, n: int) -> list[str]:
     """Everything behind new step n, line by line."""
     T, config = len(trace["keys"]), trace["header"]["config"]
-    bar, at = config["steps_a_bar"], len(trace["roll"]) - T + n  # the row of the step in the piece
-    outcomes, bits = outcomes_of(config), "".join(str((at >> k) & 1) for k in range(config["time_bits"])) or "none"
+    model = rung(trace["header"]["model"])
+    model = type(model)(model.config.with_fields(config))
+    bar, at = model.config.bar, len(trace["roll"]) - T + n  # the row of the step in the piece
+    bits = "".join(map(str, model.time_bits(np.array([at]), 1, int)[0, 0])) or "none"
+    outcomes = outcomes_of(config)
 
     def struck_before(lag):
         return struck(trace["roll"][at - lag] if at >= lag else [])

@@ -11,10 +11,10 @@ learned. Tried before: 40 updates and no quiet start; nothing was decided.
 from dataclasses import replace
 
 import numpy as np
-from claims.common import QUIET, RATE, curves, dataset, over_seeds, picture, trained
+from claims.common import QUIET, RATE, curves, over_seeds, picture, trained
 
 from minigen.ladder import PauseLoss
-from minigen.music.dataset import whole_songs
+from minigen.music.dataset import Dataset, whole_songs
 from minigen.run.meta import Meta, meta_draws, meta_loss
 from minigen.run.train import Run, update
 from minigen.run.verdict import judge, lower, spread, table
@@ -34,7 +34,7 @@ def loss_after(model, params, batch, steps: int, rate: float) -> float:
 def one(claim: str, part: str, seed: int, minutes: float) -> dict:
     model = PauseLoss(replace(PauseLoss.config, pause_bias=QUIET))
     base, learned, held_out = trained(model, seed, minutes)
-    data, length = dataset(model, learned), model.config.fragment
+    data, length = Dataset.of(learned, model.config), model.config.fragment
     known = data.batch(seed, "choosing", 0, range(8))
     rate = min(RATES, key=lambda rate: loss_after(model, base.params, known, 1, rate))
     _, batch = next(whole_songs([song for song in held_out if len(song) >= length], model.config.past, length))

@@ -12,9 +12,10 @@ from dataclasses import replace
 from itertools import islice
 
 import numpy as np
-from claims.common import BATCH, RATE, bars, dataset, evaluate, over_seeds, picture, trained
+from claims.common import BATCH, RATE, bars, evaluate, over_seeds, picture, trained
 
 from minigen.ladder import Final
+from minigen.music.dataset import Dataset
 from minigen.ops import by_octave, one_hot, pitch_classes
 from minigen.run.checkpoint import Trained
 from minigen.run.sample import play
@@ -29,7 +30,15 @@ WIDE = replace(Final.config, keys=88, key_shift=False, voices=7)
 def cost(model, songs, seed: int) -> float:
     """Median milliseconds of a training step, of processor time."""
     times = []
-    learn(model, dataset(model, songs), seed, BATCH, RATE, steps=8, each=lambda *_: times.append(time.process_time()))
+    learn(
+        model,
+        Dataset.of(songs, model.config),
+        seed,
+        BATCH,
+        RATE,
+        steps=8,
+        each=lambda *_: times.append(time.process_time()),
+    )
     return 1e3 * float(np.median(np.diff(times)[1:]))
 
 

@@ -16,16 +16,10 @@ DARK, PALE = "#1f4e79", "#b7cadd"
 COLOURS = ("#9db4c0", DARK, "#f2a541", "#a3c585", "#3b7d3b")
 
 
-def dataset(model, songs) -> Dataset:
-    """The fragments on which a rung trains."""
-    c = model.config
-    return Dataset(songs, c.past, c.fragment, c.hop, c.key_shift)
-
-
 def trained(model, seed: int, minutes: float):
     """A rung trained on the chorales for so many minutes of one core -> its run, the songs learned, those held out."""
     learned, held_out = learned_and_held_out("bach")
-    return learn(model, dataset(model, learned), seed, BATCH, RATE, minutes=minutes), learned, held_out
+    return learn(model, Dataset.of(learned, model.config), seed, BATCH, RATE, minutes=minutes), learned, held_out
 
 
 def evaluate(model, params, songs, grad: bool = False):

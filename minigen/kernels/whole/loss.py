@@ -14,7 +14,7 @@ from minigen.kernels.cpu.pointwise import octave_loss_backward, octave_loss_forw
 from minigen.kernels.cpu.voices import voices_backward_into, voices_block, voices_forward
 from minigen.kernels.whole.pairs import two_backward, two_forward
 from minigen.linear import linear_backward, linear_forward
-from minigen.ops import join, time_bits
+from minigen.ops import join
 from minigen.reader import read_backward, read_forward
 from minigen.union import CLIP
 
@@ -72,7 +72,7 @@ def loss(model, params, batch: dict, given: dict, state: dict, grad: bool = True
     T, B = mask.shape
     assert B == 1 and "voices.allowed" not in given
     roll, dtype, layer, new_state = batch["roll"], params.dtype, params.layer, {}
-    x, bits = model.music(roll, dtype), time_bits(batch["start"], T, c.time_bits, dtype)
+    x, bits = model.music(roll, dtype), model.time_bits(batch["start"], T, dtype)
     truth, keys = x[-T:], roll[-T - 1 :].astype(dtype)
 
     def lstm(name, inputs):

@@ -80,18 +80,16 @@ def steered_outcome(z, u, allowed):
 
 
 @serial
-def _step(roll, music, at, lags, time, history, voices, octave, hc, hc_voices, u, u_keys, allowed, inject, temperature,
+def _step(roll, music, at, lags, bits, history, voices, octave, hc, hc_voices, u, u_keys, allowed, inject, temperature,
           out, n):  # fmt: skip
     """roll (N, 88) and its classes, music (N, 12), whose row `at` was just played: its classes are found here; the
-    weights; the states, edited in place; `out` the arrays to fill, their row n: reader.w, features, voices.p,
-    union.factors, voices.notes, cells.P, decoder.z, decoder.p, keys. -> whether the probabilities are finite."""
+    time bits; the weights; the states, edited in place; `out` the arrays to fill, their row n: reader.w, features,
+    voices.p, union.factors, voices.notes, cells.P, decoder.z, decoder.p, keys. -> whether the probabilities are
+    finite."""
     reader, weights, local, aggregator = history
     w, features, p, factors, notes, P = out[0][n], out[1][n], out[2][n], out[3][n], out[4][n], out[5][n]
     z_keys, p_keys, keys = out[6][n], out[7][n], out[8][n]
     V, K, H = len(voices), 12, hc_voices.shape[2]
-    bits = np.empty(len(reader[0]) - K, music.dtype)
-    for k in range(len(bits)):
-        bits[k] = (time >> k) & 1
     x, x_classes = roll[at], music[at]
     x_classes[:] = 0
     for k in range(88):
@@ -181,7 +179,7 @@ class Player:
 
     def __init__(self, model, params, state: dict, temperature: float = 1.0):
         c, dtype = model.config, params.dtype
-        V, self.past = c.voices, c.past
+        V, self.past, self.model = c.voices, c.past, model
         self.history = tuple(map(params.layer, ("reader", "weights", "local", "aggregator")))
         self.octave, self.voices = tuple(map(params.layer, ("octave", "keys"))), voices_block(params, V)
         self.names = [f"{name}.{part}" for name in ("reader", "local", "aggregator", "octave") for part in "hc"]
@@ -205,6 +203,7 @@ class Player:
         """Move the past to the front, and make the arrays of the next BLOCK steps."""
         P = self.past
         self.roll[:P], self.music[:P], self.n = self.roll[BLOCK:].copy(), self.music[BLOCK:].copy(), 0
+        self.bits = self.model.time_bits(np.array([self.time]), BLOCK, self.music.dtype)[:, 0]
         self.out = {name: np.empty((BLOCK, *shape), self.types[name]) for name, shape in self.shapes.items()}
         self.filled = tuple(
             array[:, :, 0] if name.startswith(("voices.", "union.")) else array[:, 0]
@@ -223,9 +222,9 @@ class Player:
         self.roll[at] = x[0]
         allowed, injected = given.get("voices.allowed", self.all_allowed), given.get("inject", self.none_injected)
         u, u_keys = given["voices.u"], given["decoder.u"]
-        finite = _step(self.roll, self.music, at, self.lags, self.time, self.history, self.voices, self.octave, self.hc,
-                       self.hc_voices, u[:, 0], u_keys[0], allowed[:, 0], injected[0], self.temperature, self.filled,
-                       n)  # fmt: skip
+        finite = _step(self.roll, self.music, at, self.lags, self.bits[n], self.history, self.voices, self.octave,
+                       self.hc, self.hc_voices, u[:, 0], u_keys[0], allowed[:, 0], injected[0], self.temperature,
+                       self.filled, n)  # fmt: skip
         self.time, self.n = self.time + 1, n + 1
         trace = {name: array[n] for name, array in self.out.items()}
         trace["voices.u"], trace["decoder.u"] = u, u_keys

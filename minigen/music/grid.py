@@ -1,0 +1,79 @@
+"""From ticks to the grid of 16ths: which bars a metre keeps, and how well onsets lie on the grid."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from minigen.metre import METRES
+
+FITS = {1, 2, 4, 8, 16}  # a metre of these numbers is read as 4/4
+MOVED = "moved by over 0.2 of a step"
+NO_BAR = 16  # steps of a bar of a metre that has none, such as 0/4, when what was left out is counted
+
+
+class Run(NamedTuple):
+    """Bars that are kept: steps first..last-1 of the file are steps place, place+1, ... of the song."""
+
+    first: int
+    last: int
+    place: int
+
+
+def kept_bars(signatures, metre: str, end: int) -> tuple[list[Run], dict[str, int]]:
+    """signatures [(step, numerator, denominator)] in order of time -> the runs of bars in `metre` before step `end`,
+    and how many bars of each other metre were taken out. After them a run begins at a bar line. No signature is 4/4."""
+    bar, runs, foreign, place, gap = METRES[metre][0], [], {}, 0, False
+    signatures = [(0, 4, 4), *signatures]
+    for n, (first, numerator, denominator) in enumerate(signatures):
+        last = min(signatures[n + 1][0], end) if n + 1 < len(signatures) else end
+        if first >= last:
+            continue
+        name = "4/4" if {numerator, denominator} <= FITS else f"{numerator}/{denominator}"
+        if name != metre:
+            length = 16 * numerator / denominator
+            bars = -(-(last - first) // (length if length >= 1 else NO_BAR))
+            foreign[name] = foreign.get(name, 0) + int(bars)
+            gap = True
+        elif runs and not gap:
+            runs[-1] = runs[-1]._replace(last=last)
+            place += last - first
+        else:
+            place = -(-place // bar) * bar
+            runs.append(Run(first, last, place))
+            place, gap = place + last - first, False
+    return runs, foreign
+
+
+class Fit(NamedTuple):
+    """How onsets lie on the grid: their mean distance from it in steps (0.25 is no grid at all, quantised music has
+    0.02), the share that was moved by over 0.2 of a step, and "" or what the moved ones are like."""
+
+    off_grid: float
+    moved: float
+    kind: str
+
+    @property
+    def warnings(self) -> list[str]:
+        """A sentence where it should be said."""
+        if not self.kind:
+            return []
+        figures = f"its onsets are {self.off_grid:.2f} of a step from the grid (quantised music: 0.02, no grid: 0.25)"
+        if self.kind != "off the grid":
+            return [f"it is in {self.kind}: {self.moved:.0%} of its onsets were {MOVED}"]
+        return [f"it is off the grid: {figures}, {self.moved:.0%} were {MOVED}"]
+
+
+def fit_of(ticks, ticks_per_beat: int, least: float = 0.05) -> Fit:
+    """Of onsets at `ticks`. Under a share `least` of moved ones nothing is said. Moved ones at thirds and sixths of a
+    beat are triplets; if they are only the last third of a beat, swing; others are off the grid."""
+    beats = np.asarray(ticks) / ticks_per_beat
+    distance = np.abs(4 * beats - np.rint(4 * beats))
+    moved = distance > 0.2
+    off_grid, share, kind = float(distance.mean()), float(moved.mean()), ""
+    if share >= least:
+        sixths = 6 * beats[moved]
+        regular = np.abs(sixths - np.rint(sixths)) < 0.15
+        kind = "off the grid"
+        if regular.mean() > 0.8:
+            kind = "swing" if (np.rint(sixths[regular]) % 6 == 4).mean() > 0.9 else "triplets"
+    return Fit(off_grid, share, kind)

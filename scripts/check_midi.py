@@ -1,0 +1,131 @@
+"""The MIDI doctor: which files of a folder minigen can read and use, why not the others, and what could be done.
+
+    python scripts/check_midi.py my_midi/                     a row per file
+    python scripts/check_midi.py my_midi/ --csv check.csv     all that is known about each, as a table
+    python scripts/check_midi.py my_midi/ --metre 3/4         as train.py would judge it with that flag
+
+    file              parse  use  code          off grid  dropped  what is to be said; what could be done
+    sonata.mid        yes    yes  ok                0.00
+    take-1.mid        yes    yes  off the grid      0.24           it is off the grid: ...; quantise it
+    waltz.mid         yes    no   metre                            its metre is 3/4 and not 4/4; ...
+
+*off grid* is the mean distance of onsets from the grid, in steps of a 16th: quantised music has 0.02, and 0.25 is no
+grid at all. *dropped* counts notes that are off the piano or stand in bars of another metre.
+"""
+
+import csv
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tqdm import tqdm
+
+from minigen.errors import MinigenError, Parser, number, run
+from minigen.metre import METRES
+from minigen.music.alike import groups, notes_of
+from minigen.music.folders import midi_files
+from minigen.music.midi import Refused, read_song
+
+UNREAD = ("not MIDI", "not opened", "too large", "folder")  # the codes of what does not even parse
+REMEDIES = {"off the grid": "quantise it in a sequencer", "triplets": "leave it out, or straighten it"}
+REMEDIES["swing"] = REMEDIES["triplets"]
+FIELDS = (
+    *("file", "parse", "use", "code", "reason", "remedy", "metre", "bpm", "bars", "notes", "off_grid", "moved"),
+    *("dropped_notes", "dropped_bars", "repeats"),
+)
+
+
+def row_of(name: str, path: Path, limits: dict) -> tuple[dict, object]:
+    """Everything about one file, and its roll, or None where it is not used."""
+    row = dict.fromkeys(FIELDS, "") | {"file": name, "parse": "yes", "use": "yes", "code": "ok"}
+    try:
+        song = read_song(path, **limits)
+    except Refused as reason:
+        parse = "no" if reason.kind in UNREAD else "yes"
+        told = {"code": reason.kind, "reason": str(reason), "remedy": reason.remedy}
+        return row | {"parse": parse, "use": "no"} | told, None
+    row |= {"metre": song.metre, "bpm": round(song.bpm, 1), "bars": -(-len(song.roll) // METRES[song.metre][0])}
+    row |= {"notes": int((song.roll > 0).sum()), "off_grid": round(song.fit.off_grid, 3)}
+    row |= {"moved": round(song.fit.moved, 3), "dropped_notes": song.off_piano + song.in_them}
+    row |= {"dropped_bars": sum(song.foreign.values()), "reason": "; ".join(song.warnings)}
+    row |= {"code": song.fit.kind or "ok", "remedy": REMEDIES.get(song.fit.kind, "")}
+    return row, song.roll
+
+
+def rows_of(folder: Path, limits: dict) -> list[dict]:
+    """A row for each file and each folder that cannot be opened, in the order of their names."""
+    files, closed = ([(folder.name, folder)], []) if folder.is_file() else midi_files(folder)
+    rows, used, first = [], [], {}
+
+    def rolls():
+        for name, path in tqdm(files, "reading MIDI", disable=None, leave=False, delay=1):
+            row, roll = row_of(name, path, limits)
+            rows.append(row)
+            if roll is not None:
+                used.append(row)
+                notes = notes_of(roll)
+                if notes in first:
+                    row |= {"use": "no", "code": "repeats", "repeats": first[notes], "remedy": "none is needed"}
+                    row["reason"] = f"it has the same notes as {first[notes]}"
+                first.setdefault(notes, name)
+                yield roll
+
+    for i, leader in enumerate(groups(rolls())):
+        if leader != i and used[i]["use"] == "yes":
+            other = used[leader]["file"]
+            told = f"it is {other} once more, transposed or in part"
+            used[i] |= {"repeats": other, "reason": "; ".join(filter(None, [used[i]["reason"], told]))}
+    for name, reason in closed:
+        told = {"code": "folder", "reason": reason, "remedy": "give yourself the right to open it"}
+        rows.append(dict.fromkeys(FIELDS, "") | {"file": name, "parse": "no", "use": "no"} | told)
+    return sorted(rows, key=lambda row: row["file"])
+
+
+def lines_of(rows: list[dict]) -> list[str]:
+    """The readable table, and what became of all files."""
+    width = min(48, max(4, *(len(row["file"]) for row in rows)))
+    lines = [f"{'file':{width}}  parse  use  code          off grid  dropped  what is to be said; what could be done"]
+    for row in rows:
+        off_grid = "" if row["off_grid"] == "" else f"{row['off_grid']:.2f}"
+        said = "; ".join(filter(None, [row["reason"], row["remedy"]]))
+        lines.append(
+            f"{row['file']:{width}}  {row['parse']:5}  {row['use']:3}  {row['code']:12}  {off_grid:>8}  "
+            f"{row['dropped_notes'] or '':>7}  {said}".rstrip()
+        )
+    codes = [row["code"] for row in rows]
+    counts = ", ".join(f"{code} {codes.count(code)}" for code in dict.fromkeys(sorted(codes, key=codes.count)[::-1]))
+    used = [row for row in rows if row["use"] == "yes"]
+    lines.append(f"{len(used)} of {len(rows)} can be used ({counts})")
+    moved = sum(row["code"] in REMEDIES for row in used)
+    if moved:
+        lines.append(f"take care: {moved} of them do not fit the grid of 16ths; their onsets are moved onto it")
+    return lines
+
+
+def main():
+    parser = Parser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("folder", type=Path)
+    add("--csv", type=Path, metavar="FILE", help="write a table with everything that is known")
+    add("--metre", choices=[metre for metre in METRES if metre != "none"], default="4/4", help="default: 4/4")
+    add("--max-tracks", type=number(1, 10**4, int), help="refuse files with more parts (a channel and a program)")
+    add("--max-tempos", type=number(0, 10**6, int), help="refuse files with more tempo changes")
+    args = parser.parse_args()
+    if not args.folder.exists():
+        raise MinigenError(f"there is no folder {args.folder}: name one that holds MIDI")
+    limits = {"max_tracks": args.max_tracks, "max_tempos": args.max_tempos, "metre": args.metre}
+    rows = rows_of(args.folder, limits)
+    if not rows:
+        raise MinigenError(f"there is no MIDI in {args.folder} or below it: name another folder")
+    print("\n".join(lines_of(rows)))
+    if args.csv:
+        with open(args.csv, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+            writer = csv.DictWriter(file, FIELDS)
+            writer.writeheader()
+            writer.writerows(rows)
+        print(f"wrote {args.csv}")
+
+
+if __name__ == "__main__":
+    run(main)
