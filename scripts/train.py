@@ -21,12 +21,9 @@ judged.npz, loss.png, refused.txt, warnings.txt and a piece after every ten held
 
 import shlex
 import sys
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from tqdm import tqdm
 
 from minigen.adam import Moments
 from minigen.backend import use_device
@@ -39,11 +36,11 @@ from minigen.music.corpus import CORPORA, find_songs
 from minigen.music.dataset import Dataset, split, trim
 from minigen.run import checkpoint
 from minigen.run.folder import Folder, kept_arguments, new_folder, print_found, print_songs, resumed
-from minigen.run.meta import AHEAD, Meta, check
+from minigen.run.loop import loop
+from minigen.run.meta import AHEAD, check
 from minigen.run.ranks import Ranks, together
-from minigen.run.train import READ, Run, batch_of, interval, judge, update, validate
+from minigen.run.train import Run, batch_of
 
-PATIENCE = 6, 150  # validations, and steps, without a better one before the rate falls
 LICENCES = {
     "songs": "CC0 1.0 (trained on minigen's own songs)",
     "bach": "weights CC0 1.0; trained on chorales encoded in music21, none of which is stored here",
@@ -150,54 +147,6 @@ def music(args, c):
     if args.held_out:
         return songs, *(part.rolls for part in parts), name, identity | {"held_out": parts[1].digest()}
     return songs, *([trim(r, c.bar) for r in p.rolls] for p in split(songs, args.seed, args.valid)), name, identity
-
-
-def loop(args, model, state: Run, folder: Folder, data: Dataset, valid: list, stop: Stop, ranks: Ranks, rows: range):
-    """Train on `rows` of each batch until the budget, the lowest rate or a signal ends it, on all ranks after the same
-    step -> which, the signal's exit code or 0."""
-    meta = Meta(args.meta, args.meta_rate, not args.first_order) if args.meta else None
-    every, began, before = interval(valid, args.batch, model.config), time.monotonic(), state.seconds
-    minutes = (args.minutes or 1e9) - before / 60
-    first, shown, ended = state.step, state.rows[-1]["valid_loss"] if state.rows else float("nan"), ""
-    form, quiet = "{percentage:3.0f}%|{bar:20}| {postfix}", True if ranks.rank else None
-    bar = tqdm(total=100, bar_format=form, disable=quiet, leave=False)
-    while not ended:
-        update(model, state, data, args.seed, rows, meta)
-        spent = time.monotonic() - began
-        of_steps = (state.step - first) / (args.steps - first) if args.steps else 0
-        of_time = spent / 60 / minutes  # by this rank's clock
-        done = max(of_steps, of_time)
-        agreed = ranks.agree(stop.code or of_time >= 1)
-        ended = "stopped" if agreed > 1 else "done" if agreed or of_steps >= 1 else ""
-        mean = state.read() if state.step % READ == 0 or ended or not state.mean else state.mean
-        speed = (state.step - first) / spent
-        bar.n = min(100, 100 * done)
-        left = f", {spent / done - spent:.0f} s left" if args.steps or args.minutes else ""
-        bar.set_postfix_str(f"step {state.step} loss {mean['loss']:.4f} held-out {shown:.4f}, {speed:.2f}/s{left}")
-        if state.step % every and not ended:
-            continue
-        state.seconds = round(before + spent, 3)
-        found = None if ranks.rank else validate(model, state.params, valid, args.seed, meta)
-        found, rate = ranks.broadcast(found), state.rate
-        # nothing is judged where a run is stopped between two validations: see `Folder.save_all`
-        verdict = "" if state.step % every else judge(state, found["loss"], max(PATIENCE[0] * every, PATIENCE[1]))
-        shown = found["loss"]
-        row = {"step": state.step, "seconds": state.seconds, "rate": rate}
-        row |= {f"train_{name}": value for name, value in mean.items()}
-        state.rows.append(row | {f"valid_{name}": value for name, value in found.items()})
-        training, held_out = (" + ".join(f"{p[n]:.4f}" for n in p if n != "loss") for p in (mean, found))
-        line = f"step {state.step:5}  training {training}  held-out {held_out}  rate {rate:g}  {speed:.2f} steps/s"
-        bar.write(f"{line}  {verdict}".rstrip(), file=sys.stdout)
-        if verdict == "lowered":
-            folder.back_to_best()
-        if not ranks.rank:
-            folder.report()
-            folder.save_all(verdict)
-            if state.step % (10 * every) == 0 or ended:
-                folder.play(args.seed)
-        ended = ended or ("flat" if verdict == "over" else "")
-    bar.close()
-    return ended, agreed if ended == "stopped" else 0
 
 
 def main(ranks: Ranks):

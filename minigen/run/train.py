@@ -142,21 +142,24 @@ def judge(run: Run, valid_loss: float, patience: int) -> str:
     return "lowered"
 
 
-def learn(model, data: Dataset, seed: int, batch: int, rate: float, minutes=None, steps=None, each=None) -> Run:
-    """Train fresh weights for so many minutes or steps, the rate falling from `rate` to 0 in a straight line.
+def learn(
+    model, data: Dataset, seed: int, batch: int, rate: float, minutes=None, steps=None, each=None, run=None, flat=0.0
+) -> Run:
+    """Train fresh weights, or go on with a `run`, for so many minutes or steps in all. The rate stays for a share
+    `flat` of them, then falls to 0 in a straight line.
 
     Minutes are of processor time, over all threads: what else the machine is doing costs no training.
     each(run, losses) is called after every step. Raises MinigenError where there is no end.
     """
     if not (minutes or steps):
         raise MinigenError("training needs an end: give minutes or steps")
-    params = model.init(seed)
-    run, began = Run(params, Moments.of(params.flat), rate), time.process_time()
+    params, began = model.init(seed), time.process_time()
+    run = run or Run(params, Moments.of(params.flat), rate)
     while True:
         done = run.step / steps if steps else (time.process_time() - began) / 60 / minutes
         if done >= 1:
             return run
-        run.rate = rate * (1 - done)
+        run.rate = rate * min(1, (1 - done) / (1 - flat))
         found = update(model, run, data, seed, range(batch))
         if each:
             each(run, found)

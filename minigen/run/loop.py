@@ -1,0 +1,63 @@
+"""The loop of scripts/train.py: steps, a validation now and then, the falling rate, what is written and printed."""
+
+import sys
+import time
+
+from tqdm import tqdm
+
+from minigen.errors import Stop
+from minigen.music.dataset import Dataset
+from minigen.run.folder import Folder
+from minigen.run.meta import Meta
+from minigen.run.ranks import Ranks
+from minigen.run.train import READ, Run, interval, judge, update, validate
+
+PATIENCE = 6, 150  # validations, and steps, without a better one before the rate falls
+
+
+def loop(args, model, state: Run, folder: Folder, data: Dataset, valid: list, stop: Stop, ranks: Ranks, rows: range):
+    """Train on `rows` of each batch until the budget, the lowest rate or a signal ends it, on all ranks after the same
+    step -> which, the signal's exit code or 0."""
+    meta = Meta(args.meta, args.meta_rate, not args.first_order) if args.meta else None
+    every, began, before = interval(valid, args.batch, model.config), time.monotonic(), state.seconds
+    minutes = (args.minutes or 1e9) - before / 60
+    first, shown, ended = state.step, state.rows[-1]["valid_loss"] if state.rows else float("nan"), ""
+    form, quiet = "{percentage:3.0f}%|{bar:20}| {postfix}", True if ranks.rank else None
+    bar = tqdm(total=100, bar_format=form, disable=quiet, leave=False)
+    while not ended:
+        update(model, state, data, args.seed, rows, meta)
+        spent = time.monotonic() - began
+        of_steps = (state.step - first) / (args.steps - first) if args.steps else 0
+        of_time = spent / 60 / minutes  # by this rank's clock
+        done = max(of_steps, of_time)
+        agreed = ranks.agree(stop.code or of_time >= 1)
+        ended = "stopped" if agreed > 1 else "done" if agreed or of_steps >= 1 else ""
+        mean = state.read() if state.step % READ == 0 or ended or not state.mean else state.mean
+        speed = (state.step - first) / spent
+        bar.n = min(100, 100 * done)
+        left = f", {spent / done - spent:.0f} s left" if args.steps or args.minutes else ""
+        bar.set_postfix_str(f"step {state.step} loss {mean['loss']:.4f} held-out {shown:.4f}, {speed:.2f}/s{left}")
+        if state.step % every and not ended:
+            continue
+        state.seconds = round(before + spent, 3)
+        found = None if ranks.rank else validate(model, state.params, valid, args.seed, meta)
+        found, rate = ranks.broadcast(found), state.rate
+        # nothing is judged where a run is stopped between two validations: see `Folder.save_all`
+        verdict = "" if state.step % every else judge(state, found["loss"], max(PATIENCE[0] * every, PATIENCE[1]))
+        shown = found["loss"]
+        row = {"step": state.step, "seconds": state.seconds, "rate": rate}
+        row |= {f"train_{name}": value for name, value in mean.items()}
+        state.rows.append(row | {f"valid_{name}": value for name, value in found.items()})
+        training, held_out = (" + ".join(f"{p[n]:.4f}" for n in p if n != "loss") for p in (mean, found))
+        line = f"step {state.step:5}  training {training}  held-out {held_out}  rate {rate:g}  {speed:.2f} steps/s"
+        bar.write(f"{line}  {verdict}".rstrip(), file=sys.stdout)
+        if verdict == "lowered":
+            folder.back_to_best()
+        if not ranks.rank:
+            folder.report()
+            folder.save_all(verdict)
+            if state.step % (10 * every) == 0 or ended:
+                folder.play(args.seed)
+        ended = ended or ("flat" if verdict == "over" else "")
+    bar.close()
+    return ended, agreed if ended == "stopped" else 0
