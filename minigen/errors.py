@@ -39,13 +39,18 @@ def number(low: float, high: float, kind=float):
     return parse
 
 
-def attempt(what: str, make) -> None:
-    """Call `make()`, which writes what a run can do without: what it raises becomes one line on the screen."""
+def attempt(what: str, make, quiet: bool = False) -> bool:
+    """Call `make()`, which writes what a run can do without -> whether it could; what it raises becomes one line on the
+    screen, or none if `quiet`."""
     try:
         make()
+        return True
     except Exception as error:
+        if quiet:
+            return False
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:100] or type(error).__name__
         print(f"take care: {what} could not be written ({reason})", file=sys.stderr)
+        return False
 
 
 class Stop:

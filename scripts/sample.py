@@ -84,7 +84,7 @@ def music_of(path: Path | None, metre: str, what: str) -> Song | None:
     try:
         song = read_song(path, metre=metre)
     except Refused as reason:
-        remedy = f"{reason.remedy}, or name another file in {metre}"
+        remedy = f"name a MIDI file in {metre}" + f", or {reason.remedy}" * (reason.kind == "metre")
         raise MinigenError(f"{path} cannot be a {what}, {reason}: {remedy}") from reason
     for warning in song.warnings:
         print(f"take care, {path}: {warning}")
@@ -188,8 +188,9 @@ def main():
         name = args.out / f"{label}-{model.name}-seed{seed}"
         write_midi(f"{name}.mid", roll, bpm, metre=metre)
         picture = f"{name}.png", roll, len(head), bar, f"{label}, {model.name}, seed {seed}"
-        attempt(f"the picture {name}.png", lambda picture=picture: plot_roll(*picture))
-        print(f"wrote {name}.mid and {name}.png: {len(rows) / bar:g} bars in {took:.2f} s, ", end="")
+        drawn = attempt(f"the picture {name}.png", lambda picture=picture: plot_roll(*picture))
+        wrote = f"{name}.mid and {name}.png" if drawn else f"{name}.mid"
+        print(f"wrote {wrote}: {len(rows) / bar:g} bars in {took:.2f} s, ", end="")
         print(f"{metrics.notes_per_step([rows]):.2f} notes per step; {begins}")
         for line in remarks(rows, entropy, asked, bar):
             print(line)

@@ -35,7 +35,7 @@ from minigen.music import metrics
 from minigen.music.corpus import CORPORA, find_songs
 from minigen.music.dataset import Dataset, split, trim
 from minigen.run import checkpoint
-from minigen.run.folder import Folder, kept_arguments, new_folder, print_found, print_songs, resumed
+from minigen.run.folder import Folder, kept_arguments, new_folder, print_found, print_songs, resumed, take
 from minigen.run.loop import loop
 from minigen.run.meta import AHEAD, check
 from minigen.run.ranks import Ranks, together
@@ -46,9 +46,10 @@ LICENCES = {
     "bach": "weights CC0 1.0; trained on chorales encoded in music21, none of which is stored here",
 }
 DEFAULTS = {"model": "final", "rate": 0.01, "seed": 0, "valid": 0.1, "meta_rate": 1.0}
+WHERE = {"device": "auto", "kernels": "auto"}
 # what a resumed run takes from its config.json, and what it may be told anew
 KEPT = ("corpus", "max_tracks", "max_tempos", "meta", "first_order", "batch", *DEFAULTS)
-ANEW = ("sources", "held_out", "steps", "minutes")
+ANEW = ("sources", "held_out", "steps", "minutes", "threads", *WHERE)
 
 
 def arguments():
@@ -65,8 +66,8 @@ def arguments():
     add("--batch", type=number(1, 4096, int), help="fragments per step (default: a quarter of all, 8 to 64)")
     add("--rate", type=number(1e-8, 1), help="Adam's rate at the start (default: 0.01)")
     add("--seed", type=number(0, 2**63 - 1, int), help="default: 0")
-    add("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    add("--kernels", choices=CHOICES[:3], default="auto", help="the array code, or a kernel behind each layer")
+    add("--device", choices=["auto", "cpu", "cuda"], help="default: auto")
+    add("--kernels", choices=CHOICES[:3], help="the array code, or a kernel behind each layer (default: auto)")
     add("--threads", type=number(1, 4096, int), help="default: one per core; ranks share the cores")
     add("--valid", type=number(0.001, 0.9), help="share of the songs held out (default: 0.1)")
     add("--max-tracks", type=number(1, 10**4, int), help="refuse files with more tracks that have notes")
@@ -99,7 +100,7 @@ def arguments():
             kept |= {"steps": None, "minutes": None}
         vars(args).update(kept | {name: value for name, value in new.items() if value})
         args.command = f"{command}; then {args.command}"
-    defaults = DEFAULTS | ({"model": None} if args.init else {})  # with --init the checkpoint says which model
+    defaults = WHERE | DEFAULTS | ({"model": None} if args.init else {})  # with --init the checkpoint says which model
     vars(args).update({name: value for name, value in defaults.items() if getattr(args, name) is None})
     return args
 
@@ -154,12 +155,13 @@ def main(ranks: Ranks):
     if args.meta and ranks.size > 1:
         raise MinigenError("--meta learns in one process so far: leave mpiexec out")
     xp, device = use_device(args.device)
+    if args.resume and not ranks.rank:
+        take(args.resume)
     model, state, before = start(args, xp)
     if args.meta:
         check(model, xp)
     c = model.config
     songs, train, valid, name, held_out = music(args, c)
-    kernels = use_kernels(args.kernels, args.threads or ranks.threads(), print, xp)
     if args.resume and before != held_out:
         raise MinigenError("the music is not what this run was trained on: name where it is now (--resume RUN FOLDER), "
                            "or go on with --init")  # fmt: skip
@@ -168,12 +170,12 @@ def main(ranks: Ranks):
     data = Dataset.of(train, c)
     args.batch = args.batch or batch_of(len(data))
     rows = ranks.share(range(args.batch))
+    kernels = use_kernels(args.kernels, args.threads or ranks.threads(), print, xp)
     if args.meta and min(max(map(len, rolls)) for rolls in (valid, data.rolls)) <= AHEAD:
         raise MinigenError(f"--meta looks {AHEAD} steps ahead, and no song is longer: use longer songs")
 
-    path = args.resume or ranks.broadcast(
-        None if ranks.rank else new_folder(args.out, f"{name}-{model.name}", args.sources)
-    )
+    path, searched = args.resume, [*args.sources, *filter(None, [args.held_out])]
+    path = path or ranks.broadcast(None if ranks.rank else new_folder(args.out, f"{name}-{model.name}", searched))
     if not ranks.rank:
         print_songs(songs, train, valid, data, c, path)
     print(

@@ -108,7 +108,7 @@ def compile_kernels() -> None:
 # scripts
 
 
-def script(name: str, *args, cwd=None, code: str = "", **env) -> subprocess.CompletedProcess:
+def start(name: str, *args, cwd=None, code: str = "", **env) -> subprocess.Popen:
     """`python scripts/NAME.py ARGS` in a process of its own, after these lines of Python, if there are any; further
     environment variables by name."""
     command = [str(ROOT / "scripts" / f"{name}.py"), *map(str, args)]
@@ -116,7 +116,18 @@ def script(name: str, *args, cwd=None, code: str = "", **env) -> subprocess.Comp
         command = ["-c", f"import runpy, sys\n{code}\nsys.argv = {command}\n"
                          "runpy.run_path(sys.argv[0], run_name='__main__')"]  # fmt: skip
     env = os.environ | {"CUDA_VISIBLE_DEVICES": ""} | env  # on a machine with a GPU too, these are tests of a CPU
-    return subprocess.run([sys.executable, *command], cwd=cwd, env=env, capture_output=True, text=True, timeout=120)
+    pipe = subprocess.PIPE
+    return subprocess.Popen([sys.executable, *command], cwd=cwd, env=env, stdout=pipe, stderr=pipe, text=True)
+
+
+def script(name: str, *args, **named) -> subprocess.CompletedProcess:
+    """What `start` starts, ended."""
+    with start(name, *args, **named) as process:
+        try:
+            out, err = process.communicate(timeout=120)
+        finally:
+            process.kill()
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def done(name: str, *args, **named) -> str:

@@ -16,6 +16,7 @@ from unittest.mock import patch
 
 import naive
 import numpy as np
+from music_judges import MUSIC_JUDGES
 
 from minigen import decoder, linear, lstm, reader, voices
 from minigen.adam import Moments, adam
@@ -83,10 +84,11 @@ def random(*shape, seed=2):
     return np.random.default_rng(seed).normal(size=shape)
 
 
-def time_of(start, steps: int, bits: int):
-    """Bit k of step t, by division."""
+def time_of(start, steps: int, bits: int, bar: int = 16):
+    """Bits 0 to 3 of the place in the bar, the others of the bar's number, by division."""
     t = np.array(start)[None, :, None] + np.arange(steps)[:, None, None]
-    return (t // 2 ** np.arange(bits) % 2).astype(float)
+    place, number = t % bar // 2 ** np.arange(4) % 2, t // bar // 2 ** np.arange(max(bits - 4, 0)) % 2
+    return np.concatenate([place, number], axis=2)[:, :, :bits].astype(float)
 
 
 def classes_of(keys):
@@ -146,6 +148,9 @@ def judge_ops(m):
     bits = m.time_bits(start, T, 6, np.float32)
     same(bits, time_of(start, T, 6))
     assert bits.dtype == np.float32
+    for bits in (3, 6, 9):
+        same(m.time_bits(start, 20, bits, int, 12), time_of(start, 20, bits, 12))
+        same(m.time_bits(start, 20, bits, int, 12, high_first=True), time_of(start, 20, bits, 12)[..., ::-1])
     x = np.arange(10.0).reshape(10, 1, 1)  # the last 4 are inputs: 6, 7, 8, 9 predict 7, 8, 9, 10
     same(m.lagged(x, 1, 4).ravel(), [6, 7, 8, 9])
     same(m.lagged(x, 4, 4).ravel(), [3, 4, 5, 6])
@@ -545,6 +550,14 @@ def judge_other_rungs(m, roll):
     all_close(state, expected)
     assert (state["past"].dtype, state["time"].dtype, state["delay3.h"].dtype) == (np.uint8, np.int64, np.float64)
 
+    for metre, bar in (("4/4", 16), ("3/4", 12)):
+        for of, back in (("predicted", 0), ("input", 1)):
+            fields = {"metre": metre, "time_bits": 6, "time_of": of}
+            clock = over(m, History)(replace(History.config, **fields))
+            same(clock.time_bits(np.array([5, 40]), 30, float), time_of([5 - back, 40 - back], 30, 6, bar))
+            clock = over(m, History)(replace(History.config, time_order="high first", **fields))
+            same(clock.time_bits(np.array([0, 40]), 30, int), time_of([-back, 40 - back], 30, 6, bar)[..., ::-1])
+
     quiet = over(m, Conditional)(replace(Conditional.config, voices=2, pause_bias=1.5, **SIZES)).init(4)
     for name in ("head1.b", "head2.b"):
         same(quiet[name], np.arange(89) // 88 * np.float32(1.5))
@@ -629,6 +642,11 @@ def judge_capsules(m):
 # playing and learning
 
 
+def over_metre(model, metre: str):
+    """The rung with bars of another metre, its lags as they are."""
+    return type(model)(replace(model.config, metre=metre))
+
+
 def judge_sample(m):
     model, params = small(PauseLoss, voices=3, voice_hidden=4)
     trained, primer = Trained(model, params, {}, None), struck(20, 88) * 90
@@ -664,6 +682,12 @@ def judge_sample(m):
     same(piece[16:25], music[0])
     assert piece.shape == (48, 88)
     same(m.generate(trained, 1, 9), [keys for keys, _ in islice(m.play(trained, 9), 16)])
+    long = struck(60, 88)
+    for metre, bar in (("4/4", 16), ("3/4", 12)):
+        in_metre = Trained(over_metre(model, metre), params, {}, None)
+        begun = m.generate(in_metre, 1, 9, long, primer_bars=3)
+        assert begun.shape == (4 * bar, 88)
+        same(begun[: 3 * bar], long[: 3 * bar])
 
     model, params = small(Decoder)
     alone = Trained(model, params, {}, None)
@@ -1072,6 +1096,7 @@ JUDGES = {
     "ladder/final": judge_final,
     "ladder/feedback": judge_feedback,
     "ladder/capsules": judge_capsules,
+    **MUSIC_JUDGES,
     "run/sample": judge_sample,
     "run/finetune": judge_finetune,
     "run/meta": judge_meta,

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from minigen.draws import uniforms
 from minigen.errors import MinigenError
-from minigen.music.dataset import Dataset, split, trim, whole_songs
+from minigen.music.dataset import Dataset, opening, split, trim, whole_songs
 from minigen.music.songset import SongSet
 
 
@@ -37,8 +37,17 @@ def test_trim_drops_whole_silent_bars_at_the_start_alone():
         roll = np.zeros((40, 88), np.uint8)
         roll[silent, 5] = 90
         assert len(trim(roll)) == left and trim(roll)[silent - 40 + left, 5] == 90
-    assert len(trim(roll, steps_a_bar=12)) == 16
+    assert len(trim(roll, bar=12)) == 16
     assert len(trim(np.zeros((32, 88)))) == 32
+
+
+def test_an_opening_is_so_many_bars_and_an_upbeat_is_counted_with_its_bar():
+    for bar in (16, 12):
+        for first, upbeat in [(0, 0), (bar // 2 - 1, 0), (bar // 2, 1), (bar - 1, 1)]:
+            roll = np.zeros((8 * bar, 88), np.uint8)
+            roll[[2 * bar + first, 3 * bar, 7 * bar], 5] = 90  # after two silent bars
+            for bars in (1, 2, 4, 9):
+                np.testing.assert_array_equal(opening(roll, bars, bar), roll[2 * bar : (2 + bars + upbeat) * bar])
 
 
 def test_fragments_begin_every_two_bars_while_they_fit():
@@ -108,7 +117,7 @@ def test_velocities_become_ones_and_the_songs_are_not_touched():
 
 def test_silent_bars_at_the_start_are_trimmed_so_that_time_starts_with_the_music():
     late = np.concatenate([np.zeros((36, 88), np.uint8), song(252)])
-    batch = Dataset([late], key_shift=False).batch(0, "batch", 0, [0])
+    batch = Dataset([trim(late)], key_shift=False).batch(0, "batch", 0, [0])
     np.testing.assert_array_equal(batch["roll"][128:, 0], late[32:288])
     assert batch["start"][0] == 0 and batch["mask"].all()
 
@@ -159,13 +168,15 @@ def test_a_split_is_by_song_and_both_sides_have_one():
 
 
 def test_a_split_follows_its_seed():
-    songs = SongSet([song(16)] * 40, [f"{i:02}" for i in range(40)], steps_a_bar=12, held=True)
+    songs = SongSet([song(16, i) for i in range(40)], [f"{i:02}" for i in range(40)], metre="3/4", held=True)
     held_out = [tuple(split(songs, seed)[1].names) for seed in range(20)]
     assert held_out[3] == tuple(split(songs, 3)[1].names) and len(set(held_out)) > 15
     assert len({name for names in held_out for name in names}) > 25
-    assert all((part.steps_a_bar, part.held) == (12, True) for part in split(songs, 0))
+    assert all((part.metre, part.held) == ("3/4", True) for part in split(songs, 0))
 
 
 def test_one_song_cannot_be_split():
-    with pytest.raises(MinigenError, match="add at least a second song"):
+    with pytest.raises(MinigenError, match="one song cannot be both .* add at least a second song"):
         split(SongSet([song(16)], ["a"]), 0)
+    with pytest.raises(MinigenError, match="one song in 3 copies cannot be both .* add at least a second song"):
+        split(SongSet([song(64), 9 * song(64), song(64)[:48]], ["a", "b", "c"]), 0)

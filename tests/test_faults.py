@@ -23,7 +23,7 @@ def test_a_fault_is_seen(module, what):
     copy = planted(module, *fault[1:])
     with pytest.raises(AssertionError) as caught, np.errstate(all="ignore"):
         JUDGES[module](copy)
-    assert caught.traceback[-1].path.name == "judges.py"
+    assert caught.traceback[-1].path.name in ("judges.py", "music_judges.py")
 
 
 def test_there_are_faults_for_every_judge():

@@ -21,14 +21,17 @@ class Run(NamedTuple):
 
 def kept_bars(signatures, metre: str, end: int) -> tuple[list[Run], dict[str, int]]:
     """signatures [(step, numerator, denominator)] in order of time -> the runs of bars in `metre` before step `end`,
-    and how many bars of each other metre were taken out. After them a run begins at a bar line. No signature is 4/4."""
+    and how many bars of each other metre were taken out. After them a run begins at a bar line. No signature is 4/4;
+    in "none", where there are no bars, all is kept."""
+    if metre == "none":
+        return [Run(0, end, 0)], {}
     bar, runs, foreign, place, gap = METRES[metre][0], [], {}, 0, False
     signatures = [(0, 4, 4), *signatures]
     for n, (first, numerator, denominator) in enumerate(signatures):
         last = min(signatures[n + 1][0], end) if n + 1 < len(signatures) else end
         if first >= last:
             continue
-        name = "4/4" if {numerator, denominator} <= FITS else f"{numerator}/{denominator}"
+        name = "4/4" if {numerator, denominator} <= FITS else _name(numerator, denominator)
         if name != metre:
             length = 16 * numerator / denominator
             bars = -(-(last - first) // (length if length >= 1 else NO_BAR))
@@ -42,6 +45,10 @@ def kept_bars(signatures, metre: str, end: int) -> tuple[list[Run], dict[str, in
             runs.append(Run(first, last, place))
             place, gap = place + last - first, False
     return runs, foreign
+
+
+def _name(numerator: int, denominator: int) -> str:
+    return f"{numerator}/{denominator}" if denominator < 1000 else f"{numerator}/2^{denominator.bit_length() - 1}"
 
 
 class Fit(NamedTuple):
@@ -65,7 +72,7 @@ class Fit(NamedTuple):
 
 def fit_of(ticks, ticks_per_beat: int, least: float = 0.05) -> Fit:
     """Of onsets at `ticks`. Under a share `least` of moved ones nothing is said. Moved ones at thirds and sixths of a
-    beat are triplets; if they are only the last third of a beat, swing; others are off the grid."""
+    beat are triplets; if each is the second, late note of a beat or of half a beat, swing; others are off the grid."""
     beats = np.asarray(ticks) / ticks_per_beat
     distance = np.abs(4 * beats - np.rint(4 * beats))
     moved = distance > 0.2
@@ -73,7 +80,6 @@ def fit_of(ticks, ticks_per_beat: int, least: float = 0.05) -> Fit:
     if share >= least:
         sixths = 6 * beats[moved]
         regular = np.abs(sixths - np.rint(sixths)) < 0.15
-        kind = "off the grid"
-        if regular.mean() > 0.8:
-            kind = "swing" if (np.rint(sixths[regular]) % 6 == 4).mean() > 0.9 else "triplets"
+        late = [(np.abs(halves * beats[moved] % 1 - 0.635) < 0.09).mean() > 0.9 for halves in (1, 2)]
+        kind = "swing" if any(late) else "triplets" if regular.mean() > 0.8 else "off the grid"
     return Fit(off_grid, share, kind)

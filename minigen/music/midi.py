@@ -7,6 +7,7 @@ before and not released yet.
 
 import hashlib
 import os
+import stat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,9 +54,9 @@ class Song(NamedTuple):
     def warnings(self) -> list[str]:
         """Sentences for whoever uses it."""
         off_piano = f"{_counted(self.off_piano, 'note')} outside the piano's 88 keys left out"
-        bars = ", ".join(f"{_counted(n, 'bar')} in {name}" for name, n in self.foreign.items())
+        bars = ", ".join(_few([f"{_counted(n, 'bar')} in {name}" for name, n in self.foreign.items()]))
         bars += f" left out, with {_counted(self.in_them, 'note')}"
-        return self.broken + [off_piano] * (self.off_piano > 0) + [bars] * bool(self.foreign) + self.fit.warnings
+        return _few(self.broken) + [off_piano] * (self.off_piano > 0) + [bars] * bool(self.foreign) + self.fit.warnings
 
 
 class _Notes(NamedTuple):
@@ -139,11 +140,12 @@ def contents(source) -> bytes:
     """The bytes of a path (bytes are returned as they are). Raises Refused for what is no file, or too large."""
     if not isinstance(source, bytes):
         try:
-            if not os.path.isfile(source):
-                reason = "it is no file" if os.path.exists(source) else "there is no such file"
-                raise Refused(reason, "not opened", "name a MIDI file")
+            if not stat.S_ISREG(os.stat(source).st_mode):  # to open a pipe would wait for ever
+                raise Refused("it is no file", "not opened", "name a MIDI file")
             with open(source, "rb") as file:
                 source = file.read(LARGEST + 1)
+        except FileNotFoundError:
+            raise Refused("there is no such file", "not opened", "name a MIDI file") from None
         except (OSError, ValueError) as error:
             reason = f"it cannot be opened: {getattr(error, 'strerror', None) or error}"
             raise Refused(reason, "not opened", "give yourself the right to read it") from error
@@ -209,9 +211,8 @@ def _signatures(midi: parser.Midi, steps) -> list[tuple[int, int, int]]:
 
 
 def _other_metre(foreign: dict[str, int], metre: str) -> Refused:
-    other = next((name for name in foreign if name in METRES), None)
-    names = ", ".join(name if len(name) < 8 else "of no known length" for name in foreign)
-    reason = f"its metre is {names} and not {metre}"
+    other = max((name for name in foreign if name in METRES), key=foreign.get, default=None)
+    reason = f"its metre is {', '.join(_few(list(foreign)))} and not {metre}"
     if other:
         return Refused(reason, "metre", f"train on it with --metre {other}")
     return Refused(reason, "metre", f"only {', '.join(list(METRES)[:3])} are used: choose another file")
@@ -220,6 +221,11 @@ def _other_metre(foreign: dict[str, int], metre: str) -> Refused:
 def _too_long() -> Refused:
     reason = f"it is longer than {LONGEST:,} steps of a 16th"
     return Refused(reason, "too long", f"cut it into pieces of at most {LONGEST // 16:,} bars")
+
+
+def _few(texts: list[str]) -> list[str]:
+    """The first three, and how many more there are: a broken file may have thousands."""
+    return texts[:3] + [f"{len(texts) - 3:,} more"] * (len(texts) > 3)
 
 
 def _counted(n: int, noun: str) -> str:

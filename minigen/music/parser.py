@@ -34,7 +34,7 @@ class NotMidi(Exception):
 
 def parse(data: bytes) -> Midi:
     """Read all tracks of a file, also of one that is cut short. Raises NotMidi where there is no header or no track."""
-    start = data.find(b"MThd", 0, 2**12)
+    start = data.find(b"MThd", 0, None if data[:4] == b"RIFF" else 2**12)  # a wrapper may begin with a picture
     if start < 0:
         raise NotMidi("it is not MIDI: it does not begin with MThd" if data else "it is empty")
     size = int.from_bytes(data[start + 4 : start + 8], "big")

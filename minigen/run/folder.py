@@ -35,8 +35,15 @@ def new_folder(asked: Path | None, name: str, sources) -> Path:
             raise MinigenError(f"{path} lies in {source}, whose music is searched: its samples would be learned. "
                                "Choose another --out")  # fmt: skip
     path.mkdir(parents=True, exist_ok=True)
-    lock(path)
+    take(path)
     return path
+
+
+def take(folder: Path) -> None:
+    """Lock a run folder for this process, and clear away what one that was killed left in it."""
+    lock(folder)
+    for part in folder.glob("*.part"):
+        part.unlink()
 
 
 def kept_arguments(folder: Path, names) -> tuple[dict, str]:
@@ -49,10 +56,7 @@ def kept_arguments(folder: Path, names) -> tuple[dict, str]:
 
 
 def resumed(folder: Path, xp):
-    """Where a run stopped -> its model, the run, the header of its last checkpoint. The folder is locked."""
-    lock(folder)
-    for part in folder.glob("*.part"):  # of a process that was killed
-        part.unlink()
+    """Where a run stopped -> its model, the run, the header of its last checkpoint."""
     path = folder / "last.npz"
     model, params, header, moments = checkpoint.load(path)
     try:
@@ -89,8 +93,8 @@ def print_songs(songs: SongSet, train: list, valid: list, data: Dataset, c, path
     """What is learned and held out; every refused file with its reason, and every warning, goes into the run folder."""
     for kind in ("refused", "warnings"):
         listed = getattr(songs, kind)
-        lines = "".join(f"{name}: {sentence}\n" for name, sentence in listed)
-        (path / f"{kind}.txt").write_text(lines, encoding="utf-8", errors="backslashreplace")
+        lines = "".join(f"{name}: {sentence}\n" for name, sentence in listed).encode("utf-8", "backslashreplace")
+        write_atomically(path / f"{kind}.txt", lambda file, lines=lines: file.write(lines))
         if listed[SHOWN:]:
             print(f"all {kind} are listed in {path / kind}.txt")
     print(f"{len(train) + len(valid)} songs: {len(train)} to train on give {len(data)} fragments, ", end="")
@@ -107,6 +111,7 @@ class Folder:
         self.path, self.model, self.state, self.about, self.baselines = path, model, state, about, baselines
         self.ranks = ranks  # the first of which writes
         self.song = song if model.needs_classes else None  # whose classes are played
+        self.drawn = self.played = True  # so far: what cannot be written is said once
 
     def begin(self, config: dict) -> None:
         """The weights before the first step, then config.json: a folder that has it can be resumed."""
@@ -152,12 +157,14 @@ class Folder:
         writer.writerows(self.state.rows)
         write_atomically(self.path / "metrics.csv", lambda file: file.write(text.getvalue().encode()))
         picture = self.path / "loss.png", self.state.rows, self.baselines, "nats per cell"
-        attempt(f"the picture {picture[0]}", lambda: plot_loss(*picture))
+        self.drawn = attempt(f"the picture {picture[0]}", lambda: plot_loss(*picture), quiet=not self.drawn)
 
     def play(self, seed: int) -> None:
         """A piece of 16 bars by the weights as they are, where they are."""
         trained = checkpoint.Trained(self.model, self.state.params, {}, None)
         path, metre = self.path / f"sample-{self.state.step:06}.mid", self.model.config.metre
-        attempt(
-            f"the piece {path}", lambda: write_midi(path, sample.generate(trained, 16, seed, self.song), metre=metre)
-        )
+
+        def write():
+            write_midi(path, sample.generate(trained, 16, seed, self.song), metre=metre)
+
+        self.played = attempt(f"the piece {path}", write, quiet=not self.played)
