@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, replace
 
 from minigen.errors import MinigenError
-from minigen.metre import METRES, in_metre
+from minigen.metre import METRES, OLD_METRES, in_metre
 
 CHOICES = {
     "keys": (12, 88),
@@ -93,8 +93,9 @@ class Config:
         """
         wrong = MinigenError("the configuration in this file is not one of this version of minigen")
         defaults = self.as_json()
-        if isinstance(fields, dict) and fields.get("steps_a_bar") == 16:  # of an older file
-            fields = {name: value for name, value in fields.items() if name != "steps_a_bar"}
+        if isinstance(fields, dict) and fields.get("steps_a_bar") in OLD_METRES:  # of an older file
+            old = {name: value for name, value in fields.items() if name != "steps_a_bar"}
+            fields = old | {"metre": OLD_METRES[fields["steps_a_bar"]]}
         if not isinstance(fields, dict) or not set(fields) <= set(defaults):
             raise wrong
         fields = defaults | fields

@@ -24,13 +24,13 @@ def write_atomically(path, write) -> None:
         beside.unlink(missing_ok=True)
 
 
-def lock(folder: Path) -> int | None:
-    """Take a folder for this process, which gives it back when it ends, however it ends -> the lock, or None where the
-    system has none. Raises MinigenError where another process has it."""
+def lock(folder: Path) -> None:
+    """Take a folder for this process, which gives it back when it ends, however it ends. Nothing happens where the
+    system has no locks. Raises MinigenError where another process has it."""
     try:
         import fcntl
     except ImportError:  # Windows
-        return None
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -39,8 +39,6 @@ def lock(folder: Path) -> int | None:
         raise MinigenError(f"{folder} is in use by another process: wait for it, or choose another folder") from None
     except OSError:  # a file system without locks
         os.close(handle)
-        return None
-    return handle
 
 
 def write_between(path: Path, name: str, lines: list[str]) -> None:

@@ -23,13 +23,19 @@ from tqdm import tqdm
 
 from minigen.errors import MinigenError, Parser, number, run
 from minigen.metre import METRES
-from minigen.music.alike import groups, notes_of
-from minigen.music.folders import midi_files
+from minigen.music.alike import repeats
+from minigen.music.folders import LIKE, SAME, midi_files
 from minigen.music.midi import Refused, read_song
 
 UNREAD = ("not MIDI", "not opened", "too large", "folder")  # the codes of what does not even parse
-REMEDIES = {"off the grid": "quantise it in a sequencer", "triplets": "leave it out, or straighten it"}
-REMEDIES["swing"] = REMEDIES["triplets"]
+REMEDIES = {
+    "broken": "copy it again",
+    "bars": "none is needed, if the rest is what you want",
+    "notes": "none is needed",
+    "off the grid": "quantise it in a sequencer",
+    "triplets": "leave it out, or straighten it",
+    "swing": "leave it out, or straighten it",
+}
 FIELDS = (
     *("file", "parse", "use", "code", "reason", "remedy", "metre", "bpm", "bars", "notes", "off_grid", "moved"),
     *("dropped_notes", "dropped_bars", "repeats"),
@@ -38,25 +44,29 @@ FIELDS = (
 
 def row_of(name: str, path: Path, limits: dict) -> tuple[dict, object]:
     """Everything about one file, and its roll, or None where it is not used."""
-    row = dict.fromkeys(FIELDS, "") | {"file": name, "parse": "yes", "use": "yes", "code": "ok"}
+    row = dict.fromkeys(FIELDS, "") | {"file": name, "parse": "yes", "use": "yes"}
     try:
         song = read_song(path, **limits)
     except Refused as reason:
         parse = "no" if reason.kind in UNREAD else "yes"
-        told = {"code": reason.kind, "reason": str(reason), "remedy": reason.remedy}
-        return row | {"parse": parse, "use": "no"} | told, None
+        why = {"code": reason.kind, "reason": str(reason), "remedy": reason.remedy}
+        return row | {"parse": parse, "use": "no"} | why, None
+    bars, dropped = sum(song.foreign.values()), song.off_piano + song.foreign_notes
+    code = song.fit.kind or "broken" * bool(song.broken) or "bars" * (bars > 0) or "notes" * (dropped > 0)
+    row |= {"code": code or "ok", "reason": "; ".join(song.warnings), "remedy": REMEDIES.get(code, "")}
     row |= {"metre": song.metre, "bpm": round(song.bpm, 1), "bars": -(-len(song.roll) // METRES[song.metre][0])}
     row |= {"notes": int((song.roll > 0).sum()), "off_grid": round(song.fit.off_grid, 3)}
-    row |= {"moved": round(song.fit.moved, 3), "dropped_notes": song.off_piano + song.in_them}
-    row |= {"dropped_bars": sum(song.foreign.values()), "reason": "; ".join(song.warnings)}
-    row |= {"code": song.fit.kind or "ok", "remedy": REMEDIES.get(song.fit.kind, "")}
+    row |= {"moved": round(song.fit.moved, 3), "dropped_notes": dropped, "dropped_bars": bars}
+    others = [other for other in song.foreign if other in METRES]
+    if code == "bars" and others and song.foreign_notes > row["notes"]:
+        row["remedy"] = f"most of it is in {others[0]}: train on it with --metre {others[0]}"
     return row, song.roll
 
 
 def rows_of(folder: Path, limits: dict) -> list[dict]:
     """A row for each file and each folder that cannot be opened, in the order of their names."""
     files, closed = ([(folder.name, folder)], []) if folder.is_file() else midi_files(folder)
-    rows, used, first = [], [], {}
+    rows, used = [], []
 
     def rolls():
         for name, path in tqdm(files, "reading MIDI", disable=None, leave=False, delay=1):
@@ -64,26 +74,27 @@ def rows_of(folder: Path, limits: dict) -> list[dict]:
             rows.append(row)
             if roll is not None:
                 used.append(row)
-                notes = notes_of(roll)
-                if notes in first:
-                    row |= {"use": "no", "code": "repeats", "repeats": first[notes], "remedy": "none is needed"}
-                    row["reason"] = f"it has the same notes as {first[notes]}"
-                first.setdefault(notes, name)
                 yield roll
 
-    for i, leader in enumerate(groups(rolls())):
-        if leader != i and used[i]["use"] == "yes":
-            other = used[leader]["file"]
-            told = f"it is {other} once more, transposed or in part"
-            used[i] |= {"repeats": other, "reason": "; ".join(filter(None, [used[i]["reason"], told]))}
+    for row, of in zip(used, repeats(rolls()), strict=True):
+        if of:
+            kind, first = of[0], used[of[1]]["file"]
+            said = (SAME if kind == "same" else LIKE).format(first)
+            row |= {"repeats": first, "reason": "; ".join(filter(None, [row["reason"], said]))}
+            if kind == "same":
+                row |= {"use": "no", "code": "repeats", "remedy": "none is needed"}
     for name, reason in closed:
-        told = {"code": "folder", "reason": reason, "remedy": "give yourself the right to open it"}
-        rows.append(dict.fromkeys(FIELDS, "") | {"file": name, "parse": "no", "use": "no"} | told)
+        why = {"code": "folder", "reason": reason, "remedy": "give yourself the right to open it"}
+        rows.append(dict.fromkeys(FIELDS, "") | {"file": name, "parse": "no", "use": "no"} | why)
     return sorted(rows, key=lambda row: row["file"])
 
 
 def lines_of(rows: list[dict]) -> list[str]:
     """The readable table, and what became of all files."""
+    rows = [
+        row | {"file": row["file"].encode("unicode_escape").decode() if "\n" in row["file"] else row["file"]}
+        for row in rows
+    ]
     width = min(48, max(4, *(len(row["file"]) for row in rows)))
     lines = [f"{'file':{width}}  parse  use  code          off grid  dropped  what is to be said; what could be done"]
     for row in rows:
@@ -97,7 +108,7 @@ def lines_of(rows: list[dict]) -> list[str]:
     counts = ", ".join(f"{code} {codes.count(code)}" for code in dict.fromkeys(sorted(codes, key=codes.count)[::-1]))
     used = [row for row in rows if row["use"] == "yes"]
     lines.append(f"{len(used)} of {len(rows)} can be used ({counts})")
-    moved = sum(row["code"] in REMEDIES for row in used)
+    moved = sum(row["code"] in ("off the grid", "triplets", "swing") for row in used)
     if moved:
         lines.append(f"take care: {moved} of them do not fit the grid of 16ths; their onsets are moved onto it")
     return lines

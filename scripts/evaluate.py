@@ -29,7 +29,7 @@ from minigen.music import metrics
 from minigen.music.corpus import CORPORA, find_songs
 from minigen.music.dataset import split, trim
 from minigen.run import checkpoint
-from minigen.run.folder import print_found
+from minigen.run.folder import check_grid, print_found
 from minigen.run.likelihood import nats_per_step
 from minigen.run.sample import generate
 from minigen.run.train import validate
@@ -48,21 +48,31 @@ def music(args, trained) -> tuple[list, list, str]:
     if not (args.sources or args.corpus or own):
         raise MinigenError(f"{args.checkpoint} was trained on a folder: name it, or other music to judge it on")
 
-    def of(sources, corpus):
-        songs, _ = find_songs(sources, corpus, **limits)
-        if songs.digest() != known.get("digest") or "held_out" in known:
+    def read(sources, corpus, once=True):
+        songs, _ = find_songs(sources, corpus, **limits, once=once)
+        check_grid(songs, c, "use a model that was made for them")
+        return songs
+
+    def parts(songs):
+        """What was learned of these songs, and what was held out by minigen; nothing if it was trained on others."""
+        if songs.digest() != known.get("digest") or known.get("official"):
             return [], []
         return ([trim(r, c.bar) for r in part.rolls] for part in split(songs, known["seed"], known["valid"]))
 
-    train, valid = of(args.sources, args.corpus or own)
+    train, valid = parts(read(args.sources, args.corpus or own))
     if valid:
         return train, valid, "held-out songs"
     if not (args.sources or args.corpus):
         raise MinigenError(f"{args.checkpoint} was trained on other songs than {own} has: name music to judge it on")
-    songs, _ = find_songs(args.sources, args.corpus, **limits, once=False)
+    songs = read(args.sources, args.corpus, once=False)
     print_found(songs)
-    train, _ = of([], own) if own else ([], [])
-    return train, songs.rolls, "songs, none of them held out of its training by minigen"
+    train = list(parts(read([], own)))[0] if own else []
+    if not train:
+        print("no baselines: the songs that it was trained on are not known here")
+    if songs.digest() == known.get("digest"):
+        return train, songs.rolls, "songs, on which it was trained"
+    held_out = songs.digest() == known.get("held_out")
+    return train, songs.rolls, "songs, its official held-out part" if held_out else "songs, other than its own"
 
 
 def main():

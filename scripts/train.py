@@ -35,7 +35,7 @@ from minigen.music import metrics
 from minigen.music.corpus import CORPORA, find_songs
 from minigen.music.dataset import Dataset, split, trim
 from minigen.run import checkpoint
-from minigen.run.folder import Folder, kept_arguments, new_folder, print_found, print_songs, resumed, take
+from minigen.run.folder import Folder, check_grid, kept_arguments, new_folder, print_found, print_songs, resumed, take
 from minigen.run.loop import loop
 from minigen.run.meta import AHEAD, check
 from minigen.run.ranks import Ranks, together
@@ -58,7 +58,7 @@ def arguments():
     add("sources", nargs="*", metavar="FOLDER|FILE|SONGSET", help="MIDI, or song sets (.npz)")
     add("--corpus", choices=CORPORA, help="a corpus instead of files (default: songs)")
     add("--held-out", metavar="FOLDER", help="hold out this music: nothing of either is left out or trimmed")
-    add("--metre", choices=[metre for metre in METRES if metre != "none"], help="of the songs (default: 4/4)")
+    add("--metre", choices=list(METRES), help="of the songs (default: 4/4; none: they have no bars)")
     add("--model", choices=list(LADDER), help="default: final")
     add("--set", action="append", metavar="NAME=VALUE", help="another configuration: hidden=50, delays=4,8, loss=pause")
     add("--steps", type=number(1, 1e9, int), help="stop after this many steps in all")
@@ -70,7 +70,7 @@ def arguments():
     add("--kernels", choices=CHOICES[:3], help="the array code, or a kernel behind each layer (default: auto)")
     add("--threads", type=number(1, 4096, int), help="default: one per core; ranks share the cores")
     add("--valid", type=number(0.001, 0.9), help="share of the songs held out (default: 0.1)")
-    add("--max-tracks", type=number(1, 10**4, int), help="refuse files with more tracks that have notes")
+    add("--max-tracks", type=number(1, 10**4, int), help="refuse files with more parts (a channel and a program)")
     add("--max-tempos", type=number(0, 10**6, int), help="refuse files with more tempo changes")
     add("--out", type=Path, help="run folder (default runs/NAME)")
     add("--resume", type=Path, metavar="RUN", help="go on where this run stopped, with its own settings and to its end")
@@ -83,6 +83,8 @@ def arguments():
         raise MinigenError("--meta-rate and --first-order are for --meta: say through how many inner steps")
     if args.sources and args.corpus:
         raise MinigenError("files and --corpus were both given: choose one")
+    if args.held_out and args.valid:
+        raise MinigenError("--held-out names what is held out, and --valid a share: leave one of the two out")
     if args.held_out and not args.sources and not args.resume:
         raise MinigenError("--held-out is the other part of the music that is named: name the part to train on too")
     args.command = shlex.join(["python", "scripts/train.py", *sys.argv[1:]])
@@ -134,20 +136,19 @@ def start(args, xp):
 
 
 def music(args, c):
-    """All songs, the rolls to train on and those held out, a name for them, and what the split is made of."""
+    """The songs found, the rolls to train on and those held out, a name for them, and what tells this split apart."""
     limits = {"max_tracks": args.max_tracks, "max_tempos": args.max_tempos}
     asked = limits | {"metre": c.metre, "once": not args.held_out, "log": print}
     songs, name = find_songs(args.sources, args.corpus, **asked)
-    identity = {"seed": args.seed, "valid": args.valid, **limits, "digest": songs.digest()}
-    parts = [songs, find_songs([args.held_out], None, **asked)[0]] if args.held_out else []
-    for part in parts or [songs]:
-        if (part.metre, part.held) != (c.metre, c.held):
-            raise MinigenError(f"these songs are in {part.metre}, {'held' if part.held else 'struck'} notes, and the "
-                               f"model plays {c.metre}: --metre {part.metre} is for such songs")  # fmt: skip
+    found = [songs, *([find_songs([args.held_out], None, **asked)[0]] if args.held_out else [])]
+    for part in found:
+        check_grid(part, c, "use a model that was made for them" if args.init or args.resume else "")
         print_found(part)
-    if args.held_out:
-        return songs, *(part.rolls for part in parts), name, identity | {"held_out": parts[1].digest()}
-    return songs, *([trim(r, c.bar) for r in p.rolls] for p in split(songs, args.seed, args.valid)), name, identity
+    train, valid = found if args.held_out else split(songs, args.seed, args.valid)
+    identity = {"seed": args.seed, "valid": args.valid, **limits, "digest": songs.digest()}
+    identity |= {"held_out": valid.digest(), "official": bool(args.held_out)}
+    rolls = (part.rolls if args.held_out else [trim(roll, c.bar) for roll in part.rolls] for part in (train, valid))
+    return found, *rolls, name, identity
 
 
 def main(ranks: Ranks):
@@ -161,11 +162,11 @@ def main(ranks: Ranks):
     if args.meta:
         check(model, xp)
     c = model.config
-    songs, train, valid, name, held_out = music(args, c)
-    if args.resume and before != held_out:
+    found, train, valid, name, identity = music(args, c)
+    if args.resume and any(identity[name] != value for name, value in before.items()):
         raise MinigenError("the music is not what this run was trained on: name where it is now (--resume RUN FOLDER), "
                            "or go on with --init")  # fmt: skip
-    if before.get("digest") == held_out["digest"] and before != held_out:
+    if before.get("digest") == identity["digest"] and any(identity[name] != value for name, value in before.items()):
         print("take care: the checkpoint was trained on some of the songs that are held out now")
     data = Dataset.of(train, c)
     args.batch = args.batch or batch_of(len(data))
@@ -177,7 +178,7 @@ def main(ranks: Ranks):
     path, searched = args.resume, [*args.sources, *filter(None, [args.held_out])]
     path = path or ranks.broadcast(None if ranks.rank else new_folder(args.out, f"{name}-{model.name}", searched))
     if not ranks.rank:
-        print_songs(songs, train, valid, data, c, path)
+        print_songs(found, train, valid, data, c, path)
     print(
         f"model {model.name}, {state.params.flat.size:,} parameters; batches of {args.batch}; device {device}; ", end=""
     )
@@ -189,7 +190,7 @@ def main(ranks: Ranks):
         print(f"held-out nats per cell to beat: {values}")
     about = {
         "data": f"{name}: {len(train)} songs to train on, {len(valid)} held out",
-        "split": held_out,
+        "split": identity,
         "licence": "that of the music it was trained on" if args.sources else LICENCES[name],
         "command": args.command,
     }

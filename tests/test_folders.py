@@ -247,7 +247,7 @@ def test_content_names_options_and_the_readers_version_make_the_cache_anew(folde
     write_midi(folder / "waltz.mid", song(9), metre="3/4")
     assert parses_again() and parses_again(metre="3/4")
     (folder / "waltz.mid").unlink()
-    monkeypatch.setattr(folders, "READER_VERSION", 999)
+    monkeypatch.setattr(folders, "CODE", 999)
     assert parses_again() and not parses_again()
     (folder / "notes.txt").write_text("still not music")
     os.utime(folder / "w.MID", (0, 0))

@@ -1,6 +1,5 @@
 """Bach's chorales, from the files that music21 carries. They are read where they are, and never shipped."""
 
-import hashlib
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -10,8 +9,8 @@ from minigen.errors import MinigenError
 from minigen.metre import METRES
 from minigen.music.dataset import split, trim
 from minigen.music.folders import cached, each_once, read_songs
-from minigen.music.midi import KEYS, LOWEST, Refused
-from minigen.music.songset import VERSION, SongSet
+from minigen.music.midi import CODE, KEYS, LOWEST, Refused
+from minigen.music.songset import SongSet
 
 
 def bach_chorales(log=None, metre: str = "4/4") -> SongSet:
@@ -25,9 +24,7 @@ def bach_chorales(log=None, metre: str = "4/4") -> SongSet:
         installed = version("music21")
     except PackageNotFoundError:
         raise MinigenError('the chorales need music21: pip install -e ".[corpus]"') from None
-    own = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]  # an edit makes the cache anew
-    name = f"bach-{installed}-{own}-{VERSION}-{metre.replace('/', '')}.npz"
-    return cached(name, lambda: _parse_all(log, metre))
+    return cached(f"bach-{installed}-{CODE}-{metre.replace('/', '')}.npz", lambda: _parse_all(log, metre))
 
 
 def _parse_all(log, metre: str) -> SongSet:

@@ -25,7 +25,7 @@ def opening(roll: np.ndarray, bars: int, bar: int = 16) -> np.ndarray:
     """The first bars of a song, trimmed. A first bar in whose first half nothing is struck is an upbeat, and is counted
     with the bar after it."""
     roll = trim(roll, bar)
-    upbeat = not (roll[: bar // 2] > 0).any()
+    upbeat = not (roll[: max(1, bar // 2)] > 0).any()
     return roll[: (bars + upbeat) * bar]
 
 
@@ -35,7 +35,7 @@ def split(songs: SongSet, seed: int, valid: float = 0.1) -> tuple[SongSet, SongS
 
     Raises MinigenError where there is one song only.
     """
-    n, alike = len(songs), np.array(list(groups(songs.rolls)))
+    n, alike = len(songs), np.array(groups(songs.rolls))
     if len(set(alike.tolist())) < 2:
         what = "one song" if n < 2 else f"one song in {n} copies"
         raise MinigenError(f"{what} cannot be both learned and held out: add at least a second song")
@@ -45,7 +45,9 @@ def split(songs: SongSet, seed: int, valid: float = 0.1) -> tuple[SongSet, SongS
         copies = np.flatnonzero(alike == alike[song]).tolist()
         if alike[song] != alike[order[-1]] and song not in held_out and len(held_out) + len(copies) <= room:
             held_out += copies
-    held_out = held_out or np.flatnonzero(alike == alike[order[0]]).tolist()
+    if not held_out:  # every group is larger than that
+        numbers, sizes = np.unique(alike, return_counts=True)
+        held_out = np.flatnonzero(alike == numbers[sizes.argmin()]).tolist()
     return songs.take(sorted(set(range(n)) - set(held_out))), songs.take(sorted(held_out))
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from minigen.errors import MinigenError
-from minigen.music.alike import groups, notes_of
-from minigen.music.midi import READER_VERSION, SUFFIXES, Refused, contents, read_song
+from minigen.music.alike import repeats
+from minigen.music.midi import CODE, SUFFIXES, Refused, contents, read_song
 from minigen.music.songset import VERSION, SongSet
 
 
@@ -90,23 +90,20 @@ def read_songs(
     return found
 
 
+SAME, LIKE = (
+    "it has the same notes as {}",
+    "it is {} once more, transposed or in part: never learned and held out at once",
+)
+
+
 def each_once(songs: SongSet) -> SongSet:
-    """A song with the same notes as another, later or louder, is refused; one that is much like another, transposed or
-    in part, is kept, and said."""
-    first, kept, refused = {}, [], list(songs.refused)
-    for i, (roll, name) in enumerate(zip(songs.rolls, songs.names, strict=True)):
-        notes = notes_of(roll)
-        if notes in first:
-            refused.append((name, f"it has the same notes as {first[notes]}"))
-        else:
-            first[notes] = name
-            kept.append(i)
-    songs = replace(songs.take(kept), refused=refused)
-    for i, leader in enumerate(groups(songs.rolls)):
-        if leader != i:
-            told = f"it is {songs.names[leader]} once more, transposed or in part: never learned and held out at once"
-            songs.warnings.append((songs.names[i], told))
-    return songs
+    """A song with the same notes as another, later or louder, is refused; one that is another, transposed or in part,
+    is kept, and said."""
+    found = repeats(songs.rolls)
+    same = [(songs.names[i], SAME.format(songs.names[of[1]])) for i, of in enumerate(found) if of and of[0] == "same"]
+    like = [(songs.names[i], LIKE.format(songs.names[of[1]])) for i, of in enumerate(found) if of and of[0] == "like"]
+    kept = songs.take([i for i, of in enumerate(found) if not of or of[0] == "like"])
+    return replace(kept, refused=songs.refused + same, warnings=kept.warnings + like)
 
 
 def midi_files(folder: Path) -> tuple[list[tuple[str, Path]], list[tuple[str, str]]]:
@@ -141,7 +138,7 @@ def _read_folder(folder: Path, limits: tuple, cache: bool) -> SongSet:
     if not cache:
         songs = _read_files(files, limits)
     else:
-        digest = hashlib.sha256(json.dumps([VERSION, READER_VERSION, *limits]).encode())
+        digest = hashlib.sha256(json.dumps([VERSION, CODE, *limits]).encode())
         for name, path in files:
             try:
                 content = contents(path)

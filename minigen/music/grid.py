@@ -12,15 +12,20 @@ NO_BAR = 16  # steps of a bar of a metre that has none, such as 0/4, when what w
 
 
 class Run(NamedTuple):
-    """Bars that are kept: steps first..last-1 of the file are steps place, place+1, ... of the song."""
+    """Bars that are kept: the song's steps from `place` on begin at tick `first` of the file, and end before `last`."""
 
     first: int
     last: int
     place: int
 
 
-def kept_bars(signatures, metre: str, end: int) -> tuple[list[Run], dict[str, int]]:
-    """signatures [(step, numerator, denominator)] in order of time -> the runs of bars in `metre` before step `end`,
+def steps_of(ticks, ticks_per_beat: int):
+    """`round(4 ticks / ticks_per_beat)`, ties to even: the step of an event, counted from where `ticks` are."""
+    return np.rint(4 * np.asarray(ticks) / ticks_per_beat).astype(int)
+
+
+def kept_bars(signatures, metre: str, end: int, ticks_per_beat: int) -> tuple[list[Run], dict[str, int]]:
+    """signatures [(tick, numerator, denominator)] in order of time -> the runs of bars in `metre` before tick `end`,
     and how many bars of each other metre were taken out. After them a run begins at a bar line. No signature is 4/4;
     in "none", where there are no bars, all is kept."""
     if metre == "none":
@@ -33,17 +38,18 @@ def kept_bars(signatures, metre: str, end: int) -> tuple[list[Run], dict[str, in
             continue
         name = "4/4" if {numerator, denominator} <= FITS else _name(numerator, denominator)
         if name != metre:
-            length = 16 * numerator / denominator
-            bars = -(-(last - first) // (length if length >= 1 else NO_BAR))
-            foreign[name] = foreign.get(name, 0) + int(bars)
+            length = 4 * ticks_per_beat * numerator / denominator
+            length = length if length >= ticks_per_beat / 4 else NO_BAR / 4 * ticks_per_beat
+            foreign[name] = foreign.get(name, 0) + int(-(-(last - first) // length))
             gap = True
         elif runs and not gap:
             runs[-1] = runs[-1]._replace(last=last)
-            place += last - first
         else:
+            if runs:
+                place += int(steps_of(runs[-1].last - runs[-1].first, ticks_per_beat))
             place = -(-place // bar) * bar
             runs.append(Run(first, last, place))
-            place, gap = place + last - first, False
+            gap = False
     return runs, foreign
 
 
@@ -70,14 +76,14 @@ class Fit(NamedTuple):
         return [f"it is off the grid: {figures}, {self.moved:.0%} were {MOVED}"]
 
 
-def fit_of(ticks, ticks_per_beat: int, least: float = 0.05) -> Fit:
-    """Of onsets at `ticks`. Under a share `least` of moved ones nothing is said. Moved ones at thirds and sixths of a
+def fit_of(ticks, ticks_per_beat: int) -> Fit:
+    """Of onsets at `ticks` (N,). Under 5% of moved ones nothing is said. Moved ones at thirds and sixths of a
     beat are triplets; if each is the second, late note of a beat or of half a beat, swing; others are off the grid."""
     beats = np.asarray(ticks) / ticks_per_beat
     distance = np.abs(4 * beats - np.rint(4 * beats))
     moved = distance > 0.2
     off_grid, share, kind = float(distance.mean()), float(moved.mean()), ""
-    if share >= least:
+    if share >= 0.05:
         sixths = 6 * beats[moved]
         regular = np.abs(sixths - np.rint(sixths)) < 0.15
         late = [(np.abs(halves * beats[moved] % 1 - 0.635) < 0.09).mean() > 0.9 for halves in (1, 2)]

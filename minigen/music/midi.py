@@ -16,12 +16,12 @@ import numpy as np
 from minigen.errors import MinigenError
 from minigen.metre import METRES
 from minigen.music import parser
-from minigen.music.grid import Fit, fit_of, kept_bars
+from minigen.music.grid import Fit, Run, fit_of, kept_bars, steps_of
 
-# of the code that reads: an edit makes all caches anew
-READER_VERSION = hashlib.sha256(
-    b"".join(Path(__file__).with_name(name).read_bytes() for name in ("midi.py", "parser.py", "grid.py"))
-).hexdigest()[:16]
+# of the code that reads and compares music: an edit makes all caches anew
+CODE = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))).hexdigest()[
+    :16
+]
 SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
 LOWEST, KEYS, DRUMS = 21, 88, 9
 LONGEST = 32_768  # steps of a song
@@ -48,14 +48,14 @@ class Song(NamedTuple):
     broken: list[str]  # what could not be read, in words
     off_piano: int  # notes left out, which are not on the 88 keys
     foreign: dict[str, int]  # bars left out, by metre
-    in_them: int  # notes in these bars
+    foreign_notes: int  # in these bars
 
     @property
     def warnings(self) -> list[str]:
         """Sentences for whoever uses it."""
         off_piano = f"{_counted(self.off_piano, 'note')} outside the piano's 88 keys left out"
         bars = ", ".join(_few([f"{_counted(n, 'bar')} in {name}" for name, n in self.foreign.items()]))
-        bars += f" left out, with {_counted(self.in_them, 'note')}"
+        bars += f" left out, with {_counted(self.foreign_notes, 'note')}"
         return _few(self.broken) + [off_piano] * (self.off_piano > 0) + [bars] * bool(self.foreign) + self.fit.warnings
 
 
@@ -105,24 +105,17 @@ def read_song(source, max_tracks: int | None = None, max_tempos: int | None = No
     if notes.tick.max() > longest:
         raise _too_long()
     ends = [tick for tick, kind, content in midi.metas if (kind, content) == (parser.MARKER, END.encode())]
-
-    def steps(ticks):
-        return np.rint(4 * np.minimum(ticks, longest) / midi.division).astype(int)
-
-    begin, end = steps(notes.tick), int(steps(max((tick for tick in ends if tick <= longest), default=0)))
-    release = np.maximum(steps(notes.release), begin + 1)
-    whole = max(int(begin.max()) + 1, end)
-    runs, foreign = kept_bars(_signatures(midi, steps), metre, whole)
-    run = np.searchsorted([run.first for run in runs], begin, side="right") - 1
-    first, last, place = np.array([*runs, (0, 0, 0)]).T  # run -1, before the first one, is empty
-    kept = begin < last[run]
+    end = max((tick for tick in ends if tick <= longest), default=0)
+    whole, signatures = max(int(notes.tick.max()) + 1, end), _signatures(midi)
+    runs, foreign = kept_bars(signatures, metre, whole, midi.division)
+    begin, release, kept = _places(notes, runs, whole, midi.division)
     if not kept.any():
-        raise _other_metre(foreign, metre)
-    cut, move = np.where(last < whole, last, release.max())[run], (place - first)[run]
-    begin, release, notes = (begin + move)[kept], (np.minimum(release, cut) + move)[kept], notes.where(kept)
+        raise _other_metre(notes, signatures, foreign, metre, whole, midi.division)
+    begin, release, notes, dropped = begin[kept], release[kept], notes.where(kept), int((~kept).sum())
 
     T, bar = int(begin.max()) + 1, METRES[metre][0]
-    marked = max((end - run.first + run.place for run in runs if run.first < end <= run.last), default=0)
+    marked = max((run.place + int(steps_of(end - run.first, midi.division))
+                  for run in runs if run.first < end <= run.last), default=0)  # fmt: skip
     T = marked if marked >= T else -(-T // bar) * bar
     if T > LONGEST:
         raise _too_long()
@@ -133,7 +126,23 @@ def read_song(source, max_tracks: int | None = None, max_tempos: int | None = No
     np.add.at(change, (np.minimum(release, T), key), -1)
     fit = fit_of(notes.tick, midi.division)
     sounding, bpm = change[:T].cumsum(axis=0) > 0, _bpm(tempos, notes.tick.min())
-    return Song(roll, sounding, metre, bpm, fit, midi.words, off_piano, foreign, int((~kept).sum()))
+    return Song(roll, sounding, metre, bpm, fit, midi.faults, off_piano, foreign, dropped)
+
+
+def _places(notes: _Notes, runs: list[Run], whole: int, division: int):
+    """The steps at which notes begin and end (N,) in the song, and which of them stand in a run (N,) bool. A note that
+    is early by less than half a step belongs to the bar that it is early for."""
+    first, last, place = np.array([*runs, (0, 0, 0)]).T  # run -1, before the first one, is empty
+    early = division / 8
+    run = np.searchsorted(first[:-1] - early, notes.tick, side="right") - 1
+    kept = (run >= 0) & ((notes.tick < last[run] - early) | (last[run] == whole))
+    begin = np.maximum(steps_of(notes.tick - first[run], division), 0)
+    # where a bar was taken out, what is held ends
+    until = np.where(
+        last[run] < whole, np.minimum(notes.release, last[run]), np.minimum(notes.release, whole + division * LONGEST)
+    )
+    release = np.maximum(steps_of(until - first[run], division), begin + 1)
+    return begin + place[run], release + place[run], kept
 
 
 def contents(source) -> bytes:
@@ -160,6 +169,8 @@ def _parse(data: bytes) -> parser.Midi:
         midi = parser.parse(data)
     except parser.NotMidi as error:
         raise Refused(str(error), "not MIDI", "save it as MIDI again") from None
+    if midi.faults and not midi.notes:
+        raise Refused(f"it is broken before its first note: {midi.faults[0]}", "not MIDI", "save it as MIDI again")
     if midi.division < 0:
         raise Refused("its time is SMPTE seconds, not beats", "SMPTE", "save it with ticks per quarter note")
     if midi.division == 0:
@@ -176,8 +187,7 @@ def _piano_notes(midi: parser.Midi) -> tuple[_Notes, int]:
     notes = notes.where(notes.channel != DRUMS)
     piano = (notes.key >= LOWEST) & (notes.key < LOWEST + KEYS)
     if not len(piano):
-        broken = f"; {midi.words[0]}" if midi.words else ""
-        raise Refused(f"it has no note (channel 10, the drums, left out){broken}", "no note", "choose another file")
+        raise Refused("it has no note (channel 10, the drums, left out)", "no note", "choose another file")
     if not piano.any():
         raise Refused("all its notes are outside the piano's 88 keys, 21 to 108", "no note", "transpose it")
     return notes.where(piano), int((~piano).sum())
@@ -204,18 +214,21 @@ def _bpm(tempos, tick: int) -> float:
     return 60e6 / (before[-1] if before else 500_000)
 
 
-def _signatures(midi: parser.Midi, steps) -> list[tuple[int, int, int]]:
-    """(step, numerator, denominator), but for those that cannot be read."""
+def _signatures(midi: parser.Midi) -> list[tuple[int, int, int]]:
+    """(tick, numerator, denominator), but for those that cannot be read."""
     metres = [(tick, content) for tick, kind, content in midi.metas if kind == parser.METRE and len(content) >= 2]
-    return [(int(steps(tick)), content[0], 1 << content[1]) for tick, content in metres]
+    return [(tick, content[0], 1 << content[1]) for tick, content in metres]
 
 
-def _other_metre(foreign: dict[str, int], metre: str) -> Refused:
-    other = max((name for name in foreign if name in METRES), key=foreign.get, default=None)
+def _other_metre(notes: _Notes, signatures, foreign: dict[str, int], metre: str, whole: int, division: int) -> Refused:
+    """None of its notes stands in a bar of this metre: the remedy is the one in which most of them do."""
+    kept = {name: int(_places(notes, kept_bars(signatures, name, whole, division)[0], whole, division)[2].sum())
+            for name in list(METRES)[:3]}  # fmt: skip
+    other = max(kept, key=kept.get)
     reason = f"its metre is {', '.join(_few(list(foreign)))} and not {metre}"
-    if other:
+    if kept[other]:
         return Refused(reason, "metre", f"train on it with --metre {other}")
-    return Refused(reason, "metre", f"only {', '.join(list(METRES)[:3])} are used: choose another file")
+    return Refused(reason, "metre", f"only {', '.join(kept)} are used: choose another file")
 
 
 def _too_long() -> Refused:

@@ -16,10 +16,9 @@ import numpy as np
 
 from minigen.errors import MinigenError
 from minigen.files import write_atomically
-from minigen.metre import METRES
+from minigen.metre import METRES, OLD_METRES
 
 MAGIC, VERSION = "minigen song set", 2
-OLD_METRES = {16: "4/4", 12: "3/4", 1: "none"}  # of version 1, by steps a bar
 
 
 @dataclass
@@ -54,7 +53,8 @@ class SongSet:
     def take(self, indices) -> "SongSet":
         """The songs of these numbers, in this order."""
         rolls, names, packed = ([part[i] for i in indices] for part in (self.rolls, self.names, self.packed))
-        warnings = [warning for warning in self.warnings if warning[0] in set(names)]
+        there = set(names)
+        warnings = [warning for warning in self.warnings if warning[0] in there]
         return replace(self, rolls=rolls, names=names, packed=packed, refused=[], warnings=warnings)
 
     def digest(self) -> str:

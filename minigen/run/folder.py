@@ -74,6 +74,18 @@ def resumed(folder: Path, xp):
     return model, Run(params.with_flat(xp.asarray(params.flat)), moments, **counters, rows=rows), header
 
 
+def check_grid(songs: SongSet, config, remedy: str) -> None:
+    """Raises MinigenError, with this remedy or the flags that are wanted, where songs are not what a model plays."""
+    if (songs.metre, songs.held) == (config.metre, config.held):
+        return
+    theirs, its = (f"{'held' if grid.held else 'struck'} notes in {grid.metre}" for grid in (songs, config))
+    flags = [f"--metre {songs.metre}"] * (songs.metre != config.metre)
+    flags += [f"--set held={str(songs.held).lower()}"] * (songs.held != config.held)
+    raise MinigenError(
+        f"these songs are {theirs} and the model plays {its}: {remedy or 'train with ' + ' '.join(flags)}"
+    )
+
+
 def print_found(songs: SongSet) -> None:
     """What was refused, and what to know about the songs that are used."""
     for refused, reason in songs.refused[:SHOWN]:
@@ -89,17 +101,18 @@ def print_found(songs: SongSet) -> None:
         print(f"take care: {moved} of {len(songs)} songs do not fit the grid of 16ths; their onsets are moved onto it")
 
 
-def print_songs(songs: SongSet, train: list, valid: list, data: Dataset, c, path: Path) -> None:
-    """What is learned and held out; every refused file with its reason, and every warning, goes into the run folder."""
+def print_songs(parts: list[SongSet], train: list, valid: list, data: Dataset, c, path: Path) -> None:
+    """What is learned and held out; every refused file of these parts of the music with its reason, and every warning,
+    goes into the run folder."""
     for kind in ("refused", "warnings"):
-        listed = getattr(songs, kind)
+        listed = sum((getattr(part, kind) for part in parts), [])
         lines = "".join(f"{name}: {sentence}\n" for name, sentence in listed).encode("utf-8", "backslashreplace")
         write_atomically(path / f"{kind}.txt", lambda file, lines=lines: file.write(lines))
         if listed[SHOWN:]:
             print(f"all {kind} are listed in {path / kind}.txt")
     print(f"{len(train) + len(valid)} songs: {len(train)} to train on give {len(data)} fragments, ", end="")
     print(f"{len(valid)} are held out")
-    share = metrics.too_large(songs.rolls, c.voices, c.keys) if c.voices else 0
+    share = metrics.too_large(train + valid, c.voices, c.keys) if c.voices else 0
     if share:
         print(f"{share:.2%} of the struck steps have more than {c.voices} different notes, which cannot be played")
 
@@ -156,11 +169,11 @@ class Folder:
         writer.writeheader()
         writer.writerows(self.state.rows)
         write_atomically(self.path / "metrics.csv", lambda file: file.write(text.getvalue().encode()))
-        picture = self.path / "loss.png", self.state.rows, self.baselines, "nats per cell"
-        self.drawn = attempt(f"the picture {picture[0]}", lambda: plot_loss(*picture), quiet=not self.drawn)
 
     def play(self, seed: int) -> None:
-        """A piece of 16 bars by the weights as they are, where they are."""
+        """A piece of 16 bars by the weights as they are, where they are, and the picture of the losses."""
+        picture = self.path / "loss.png", self.state.rows, self.baselines, "nats per cell"
+        self.drawn = attempt(f"the picture {picture[0]}", lambda: plot_loss(*picture), quiet=not self.drawn)
         trained = checkpoint.Trained(self.model, self.state.params, {}, None)
         path, metre = self.path / f"sample-{self.state.step:06}.mid", self.model.config.metre
 
