@@ -93,7 +93,7 @@ class Config:
         """
         wrong = MinigenError("the configuration in this file is not one of this version of minigen")
         defaults = self.as_json()
-        if isinstance(fields, dict) and fields.get("steps_a_bar") in OLD_METRES:  # of an older file
+        if isinstance(fields, dict) and fields.get("steps_a_bar") in list(OLD_METRES):  # of an older file
             old = {name: value for name, value in fields.items() if name != "steps_a_bar"}
             fields = old | {"metre": OLD_METRES[fields["steps_a_bar"]]}
         if not isinstance(fields, dict) or not set(fields) <= set(defaults):

@@ -1,11 +1,13 @@
-"""One error class and one wrapper for every script: a sentence with a remedy, and an exit code.
+"""One error class and one wrapper for every script: a sentence with a remedy, and an exit code; words for the screen.
 
 0 done, 1 a fault of minigen or a failed check, 2 bad input, 3 the numbers blew up, 130 Ctrl-C, 143 asked to stop.
 """
 
 import argparse
+import shlex
 import signal
 import sys
+from pathlib import Path
 
 
 class MinigenError(Exception):
@@ -37,6 +39,16 @@ def number(low: float, high: float, kind=float):
         return value
 
     return parse
+
+
+def plural(n: int, noun: str) -> str:
+    """ "1 song", "1,200 songs"."""
+    return f"{n:,} {noun}{'s' * (n != 1)}"
+
+
+def command(script: str, *args) -> str:
+    """A command that can be pasted where this one was called: of a script beside the one that runs."""
+    return shlex.join(["python", str(Path(sys.argv[0]).with_name(f"{script}.py")), *map(str, args)])
 
 
 def attempt(what: str, make, quiet: bool = False) -> bool:
@@ -92,7 +104,7 @@ def run(main) -> None:
         print("stopped", file=sys.stderr)
         code = 130
     except (PermissionError, FileExistsError, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        print(f"error: {error.filename} cannot be used ({error.strerror}): name another place", file=sys.stderr)
+        print(f"error: {error.filename} cannot be used ({error.strerror}): name another place (--out)", file=sys.stderr)
         code = 2
     except OSError as error:  # a full disk
         print(f"error: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)

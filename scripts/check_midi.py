@@ -32,9 +32,10 @@ REMEDIES = {
     "broken": "copy it again",
     "bars": "none is needed, if the rest is what you want",
     "notes": "none is needed",
+    "bar lines": "fill the first bar up, so that the others begin where bars of 4/4 do",
     "off the grid": "quantise it in a sequencer",
-    "triplets": "leave it out, or straighten it",
-    "swing": "leave it out, or straighten it",
+    "triplets": "move it out of the folder, or straighten it",
+    "swing": "move it out of the folder, or straighten it",
 }
 FIELDS = (
     *("file", "parse", "use", "code", "reason", "remedy", "metre", "bpm", "bars", "notes", "off_grid", "moved"),
@@ -53,13 +54,14 @@ def row_of(name: str, path: Path, limits: dict) -> tuple[dict, object]:
         return row | {"parse": parse, "use": "no"} | why, None
     bars, dropped = sum(song.foreign.values()), song.off_piano + song.foreign_notes
     code = song.fit.kind or "broken" * bool(song.broken) or "bars" * (bars > 0) or "notes" * (dropped > 0)
+    code = code or "bar lines" * (song.moved > 0)
     row |= {"code": code or "ok", "reason": "; ".join(song.warnings), "remedy": REMEDIES.get(code, "")}
     row |= {"metre": song.metre, "bpm": round(song.bpm, 1), "bars": -(-len(song.roll) // METRES[song.metre][0])}
     row |= {"notes": int((song.roll > 0).sum()), "off_grid": round(song.fit.off_grid, 3)}
     row |= {"moved": round(song.fit.moved, 3), "dropped_notes": dropped, "dropped_bars": bars}
-    others = [other for other in song.foreign if other in METRES]
-    if code == "bars" and others and song.foreign_notes > row["notes"]:
-        row["remedy"] = f"most of it is in {others[0]}: train on it with --metre {others[0]}"
+    other = max((name for name in song.foreign if name in METRES), key=song.foreign.get, default=None)
+    if code == "bars" and other and song.foreign_notes > row["notes"]:
+        row["remedy"] = f"most of it is in {other}: train on it with --metre {other}"
     return row, song.roll
 
 

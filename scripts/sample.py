@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from minigen.backend import use_device
-from minigen.errors import MinigenError, Parser, attempt, number, run
+from minigen.errors import MinigenError, Parser, attempt, command, number, run
 from minigen.kernels import CHOICES, use_kernels
 from minigen.ladder import LADDER
 from minigen.music import metrics, steering
@@ -51,7 +51,7 @@ def arguments():
     add("--seed", type=number(0, 2**62, int), default=0, help="another seed, another piece")
     add("--temperature", type=number(0.01, 100), default=1.0, help="under 1 safer, over 1 wilder")
     add("--primer", type=Path, metavar="FILE.mid", help="go on from the first bar of this; without it, from silence")
-    add("--primer-bars", type=number(1, 10_000, int), default=1, metavar="N", help="from its first N bars")
+    add("--primer-bars", type=number(1, 10_000, int), metavar="N", help="from its first N bars (default: 1)")
     add("--num-outputs", type=number(1, 10_000, int), default=1, help="pieces, of seeds SEED, SEED+1, ...")
     add = parser.add_argument_group("steering (models on 12 classes)").add_argument
     add("--key", help="the voices keep to this key: C, F#, Am, ...")
@@ -69,6 +69,9 @@ def arguments():
     args = parser.parse_args()
     if args.trace and args.num_outputs > 1:
         raise MinigenError("--trace is of one piece: leave out --num-outputs")
+    if args.primer_bars and not args.primer:
+        raise MinigenError("--primer-bars is how much of a primer is used: name one, --primer FILE.mid")
+    args.primer_bars = args.primer_bars or 1
     given = {name: getattr(args, f"finetune_{name}") for name in ("rate", "iters", "window")}
     given = {name: value for name, value in given.items() if value is not None}
     if given and args.finetune == "off":
@@ -84,7 +87,8 @@ def music_of(path: Path | None, metre: str, what: str) -> Song | None:
     try:
         song = read_song(path, metre=metre)
     except Refused as reason:
-        remedy = f"name a MIDI file in {metre}" + f", or {reason.remedy}" * (reason.kind == "metre")
+        flag = reason.remedy.removeprefix("train on it with ")
+        remedy = f"name a MIDI file in {metre}" + f", or a model of train.py {flag}" * (flag != reason.remedy)
         raise MinigenError(f"{path} cannot be a {what}, {reason}: {remedy}") from reason
     for warning in song.warnings:
         print(f"take care, {path}: {warning}")
@@ -186,17 +190,18 @@ def main():
         took = time.monotonic() - began
         roll = np.concatenate([head, rows])
         name = args.out / f"{label}-{model.name}-seed{seed}"
+        word = "replaced" if Path(f"{name}.mid").exists() else "wrote"
         write_midi(f"{name}.mid", roll, bpm, metre=metre)
         picture = f"{name}.png", roll, len(head), bar, f"{label}, {model.name}, seed {seed}"
         drawn = attempt(f"the picture {name}.png", lambda picture=picture: plot_roll(*picture))
         wrote = f"{name}.mid and {name}.png" if drawn else f"{name}.mid"
-        print(f"wrote {wrote}: {len(rows) / bar:g} bars in {took:.2f} s, ", end="")
+        print(f"{word} {wrote}: {len(rows) / bar:g} bars in {took:.2f} s, ", end="")
         print(f"{metrics.notes_per_step([rows]):.2f} notes per step; {begins}")
         for line in remarks(rows, entropy, asked, bar):
             print(line)
         if args.trace:
             save_trace(args.trace, trained, roll, traces, seed, args.temperature, args.tune)
-            print(f"wrote {args.trace}: python scripts/plot.py {args.trace} --step {len(rows) // 2}")
+            print(f"wrote {args.trace}: {command('plot', args.trace, '--step', len(rows) // 2)}")
         ended = ended or error
     if ended:
         raise ended

@@ -27,15 +27,26 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from minigen.adam import Moments
 from minigen.backend import use_device
-from minigen.errors import MinigenError, Parser, Stop, number, run
+from minigen.errors import MinigenError, Parser, Stop, command, number, run
 from minigen.kernels import CHOICES, use_kernels
 from minigen.ladder import LADDER, rung
 from minigen.metre import METRES
 from minigen.music import metrics
+from minigen.music.alike import digest_of
 from minigen.music.corpus import CORPORA, find_songs
 from minigen.music.dataset import Dataset, split, trim
 from minigen.run import checkpoint
-from minigen.run.folder import Folder, check_grid, kept_arguments, new_folder, print_found, print_songs, resumed, take
+from minigen.run.folder import (
+    Folder,
+    check_grid,
+    check_out,
+    kept_arguments,
+    new_folder,
+    print_found,
+    print_songs,
+    resumed,
+    take,
+)
 from minigen.run.loop import loop
 from minigen.run.meta import AHEAD, check
 from minigen.run.ranks import Ranks, together
@@ -57,12 +68,12 @@ def arguments():
     add = parser.add_argument
     add("sources", nargs="*", metavar="FOLDER|FILE|SONGSET", help="MIDI, or song sets (.npz)")
     add("--corpus", choices=CORPORA, help="a corpus instead of files (default: songs)")
-    add("--held-out", metavar="FOLDER", help="hold out this music: nothing of either is left out or trimmed")
+    add("--held-out", metavar="FOLDER", help="hold out this music, and use both as they are, repeats too")
     add("--metre", choices=list(METRES), help="of the songs (default: 4/4; none: they have no bars)")
     add("--model", choices=list(LADDER), help="default: final")
     add("--set", action="append", metavar="NAME=VALUE", help="another configuration: hidden=50, delays=4,8, loss=pause")
     add("--steps", type=number(1, 1e9, int), help="stop after this many steps in all")
-    add("--minutes", type=number(0.001, 1e6), help="stop after this long from the first step (default: when flat)")
+    add("--minutes", type=number(0.001, 1e6), help="stop after this long; of a resumed run: this much more")
     add("--batch", type=number(1, 4096, int), help="fragments per step (default: a quarter of all, 8 to 64)")
     add("--rate", type=number(1e-8, 1), help="Adam's rate at the start (default: 0.01)")
     add("--seed", type=number(0, 2**63 - 1, int), help="default: 0")
@@ -73,7 +84,7 @@ def arguments():
     add("--max-tracks", type=number(1, 10**4, int), help="refuse files with more parts (a channel and a program)")
     add("--max-tempos", type=number(0, 10**6, int), help="refuse files with more tempo changes")
     add("--out", type=Path, help="run folder (default runs/NAME)")
-    add("--resume", type=Path, metavar="RUN", help="go on where this run stopped, with its own settings and to its end")
+    add("--resume", type=Path, metavar="RUN", help="go on where this run stopped (if the music moved: name it too)")
     add("--init", type=Path, metavar="CHECKPOINT", help="start from these weights")
     add("--meta", type=number(1, 100, int), metavar="STEPS", help="learn to be finetuned: through so many inner steps")
     add("--meta-rate", type=number(1e-6, 1e3), help="rate of the inner steps (default: 1)")
@@ -158,6 +169,11 @@ def main(ranks: Ranks):
     xp, device = use_device(args.device)
     if args.resume and not ranks.rank:
         take(args.resume)
+    searched = [*args.sources, *filter(None, [args.held_out])]
+    if args.resume and (gone := [source for source in searched if not Path(source).exists()]):
+        raise MinigenError(f"{gone[0]} is no longer there: name where the music is now, --resume {args.resume} FOLDER")
+    if args.out:
+        check_out(args.out, searched)
     model, state, before = start(args, xp)
     if args.meta:
         check(model, xp)
@@ -175,8 +191,10 @@ def main(ranks: Ranks):
     if args.meta and min(max(map(len, rolls)) for rolls in (valid, data.rolls)) <= AHEAD:
         raise MinigenError(f"--meta looks {AHEAD} steps ahead, and no song is longer: use longer songs")
 
-    path, searched = args.resume, [*args.sources, *filter(None, [args.held_out])]
-    path = path or ranks.broadcast(None if ranks.rank else new_folder(args.out, f"{name}-{model.name}", searched))
+    metre = "" if c.metre == "4/4" else f"-{c.metre.replace('/', '')}"
+    path = args.resume or ranks.broadcast(
+        None if ranks.rank else new_folder(args.out, f"{name}{metre}-{model.name}", searched)
+    )
     if not ranks.rank:
         print_songs(found, train, valid, data, c, path)
     print(
@@ -193,6 +211,7 @@ def main(ranks: Ranks):
         "split": identity,
         "licence": "that of the music it was trained on" if args.sources else LICENCES[name],
         "command": args.command,
+        "learned": [digest_of(roll) for roll in train],
     }
     state.ledger.ranks = ranks
     with Stop() as stop:
@@ -210,10 +229,10 @@ def main(ranks: Ranks):
     print(f"best held-out loss {best['valid_loss']:.4f} (all parts together) at step {best['step']}; it is in {path}")
     better = [name for name, value in baselines.items() if value <= best["valid_cells"]]
     if better:
-        print(f"take care, {', '.join(better)} would do better: train longer, or on more songs")
-    print(f"hear it: python scripts/sample.py {path / 'best.npz'}")
+        print(f"take care: simple guesses do better than this ({', '.join(better)}): train longer, or on more songs")
+    print(f"hear it: {command('sample', path / 'best.npz')}")
     if ended == "stopped":
-        print(f"stopped and saved; go on: python scripts/train.py --resume {path}")
+        print(f"stopped and saved; go on: {command('train', '--resume', path)}")
     if took:
         print(took)
     return code

@@ -102,44 +102,42 @@ def read_mido(path, metre: str = "4/4"):
 
 
 def on_grid(notes, metres, marked: int, division: int, metre: str):
-    def step(tick):
-        return round(Fraction(4 * tick, division))
+    """A note stands in the bar of the tick half a step after its own; a change after all notes changes nothing."""
+    step, bar, left_out = Fraction(division, 4), {"4/4": 16, "none": 1}.get(metre, 12), Counter()
+    left_out["off the piano"] = sum(channel != 9 and not 21 <= key <= 108 for _, _, channel, key, _ in notes)
+    played = [note for note in notes if note[2] != 9 and 21 <= note[3] <= 108]
+    end = max([marked, *(begin + 1 for begin, *_ in played)])
 
-    bar, left_out = {"4/4": 16, "none": 1}.get(metre, 12), Counter()
-    placed = []
-    for begin, end, channel, key, velocity in notes:
-        if channel == 9:
+    stretches = []  # [begin, end, whether it is in this metre]
+    for tick, *now in [(0, 4, 4), *metres]:
+        ours = metre in ("none", "4/4" if set(now) <= FOUR_FOUR else "{}/{}".format(*now))
+        if tick < end:
+            stretches = [[a, min(b, tick), kept] for a, b, kept in stretches if a < tick]
+            if stretches and stretches[-1][2] == ours:
+                tick = stretches.pop()[0]
+            stretches.append([tick, end, ours])
+
+    row, T, found, struck = 0, None, [], []
+    for first, last, kept in stretches:
+        inside = [n for n in played if first <= n[0] + step / 2 < last or last == end and n[0] + step / 2 >= last]
+        if not kept:
+            left_out["in bars of another metre"] += len(inside)
             continue
-        if not 21 <= key <= 108:
-            left_out["off the piano"] += 1
-            continue
-        placed.append((step(begin), max(step(end), step(begin) + 1), key - 21, velocity))
-    whole = max(max((begin for begin, *_ in placed), default=-1) + 1, step(marked))
-
-    now, row, place, changes = (4, 4), 0, {}, [(step(tick), pair) for tick, *pair in metres]
-    for t in range(whole + bar):  # which steps are kept, and where they go
-        while changes and changes[0][0] <= t < whole:
-            now = changes.pop(0)[1]
-        name = "4/4" if set(now) <= FOUR_FOUR else "{}/{}".format(*now)
-        if metre in ("none", name):
-            if t - 1 not in place and place:
-                row = -(-row // bar) * bar
-            place[t], row = row, row + 1
-
-    onsets = [place[begin] for begin, *_ in placed if begin in place]
-    if not onsets:
+        row = -(-row // bar) * bar
+        for begin, until, _, key, velocity in inside:
+            at = max(0, round((begin - first) / step))
+            until = until if last == end else min(until, last)
+            struck.append(row + at)
+            found.append((row + at, row + max(at + 1, round((until - first) / step)), key - 21, velocity))
+        if first < marked <= last:
+            T = row + round((marked - first) / step)
+        row += round((last - first) / step)
+    if not found:
         return None
-    T = -(-(max(onsets) + 1) // bar) * bar
-    if marked and place.get(step(marked) - 1, -1) >= max(onsets):
-        T = place[step(marked) - 1] + 1
+    if T is None or T <= max(struck):
+        T = -(-(max(struck) + 1) // bar) * bar
     roll, sounding = np.zeros((T, 88), np.uint8), np.zeros((T, 88), bool)
-    for begin, end, key, velocity in placed:
-        if begin not in place:
-            left_out["in bars of another metre"] += 1
-            continue
-        roll[place[begin], key] = max(roll[place[begin], key], velocity)
-        for t in range(begin, end):
-            if t not in place or place[t] >= T:
-                break
-            sounding[place[t], key] = True
+    for begin, until, key, velocity in found:
+        roll[begin, key] = max(roll[begin, key], velocity)
+        sounding[begin:until, key] = True
     return roll, sounding, left_out

@@ -1,12 +1,14 @@
 """Songs that are one song: copies are found, others are not, and no split has them on both sides."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minigen.draws import uniforms
-from minigen.music.alike import groups, notes_of, windows
+from minigen.music.alike import groups, notes_of, repeats, windows
 from minigen.music.dataset import split
 from minigen.music.folders import each_once
 from minigen.music.midi import read_midi
@@ -56,14 +58,14 @@ COPIES = {
 def test_a_copy_is_found_whichever_comes_first(name):
     original, others = chorale(0), [chorale(seed) for seed in range(1, 6)]
     copy = COPIES[name](original)
-    assert list(groups([*others, original, copy])) == [0, 1, 2, 3, 4, 5, 5]
-    assert list(groups([copy, *others, original])) == [0, 1, 2, 3, 4, 5, 0]
+    assert groups([*others, original, copy]) == [0, 1, 2, 3, 4, 5, 5]
+    assert groups([copy, *others, original]) == [0, 1, 2, 3, 4, 5, 0]
 
 
 def test_songs_of_one_style_are_not_one_song(songs_of_minigen):
     """Chorales of one key and one cadence; minigen's own songs; a song and the same backwards."""
     for rolls in ([chorale(seed) for seed in range(150)], songs_of_minigen, [chorale(0), chorale(0)[::-1]]):
-        assert list(groups(rolls)) == list(range(len(rolls)))
+        assert groups(rolls) == list(range(len(rolls)))
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +77,29 @@ def songs_of_minigen():
 
 def test_a_chain_of_parts_has_one_leader():
     whole = chorale(3, bars=20)
-    assert list(groups([whole, whole[:160], whole[:80], whole[160:]])) == [0, 0, 0, 0]
-    assert list(groups([whole[:240], chorale(4), whole[80:], later(whole, 16)])) == [0, 1, 0, 0]
+    assert groups([whole, whole[:160], whole[:80], whole[160:]]) == [0, 0, 0, 0]
+    assert groups([whole[:240], chorale(4), whole[80:], later(whole, 16)]) == [0, 1, 0, 0]
+
+
+@pytest.mark.parametrize("overlap", [0, 16])
+def test_two_halves_and_the_whole_are_one_song_in_any_order_and_never_parted(overlap):
+    whole = chorale(3, bars=20)
+    songs, others = [whole[: 160 + overlap], whole[160 - overlap :], whole], [chorale(seed) for seed in range(4, 8)]
+    for order in permutations(range(3)):
+        rolls = [*others[:1], *(songs[i] for i in order), *others[1:]]
+        assert groups(rolls) == [0, 1, 1, 1, 4, 5, 6]
+        assert repeats(rolls) == [None, None, ("like", 1), ("like", 1), None, None, None]
+        assert groups([songs[i] for i in order]) == [0, 0, 0]
+        found = SongSet(rolls, [f"{i}" for i in range(len(rolls))])
+        for seed in range(50):
+            for share in (0.1, 0.5):
+                assert all(len({"1", "2", "3"} & set(side.names)) in (0, 3) for side in split(found, seed, share))
+
+
+def test_a_song_of_two_others_joins_their_groups():
+    one, two = chorale(1), chorale(2)
+    for rolls in permutations([one, two, COPIES["a tone higher"](two), np.concatenate([one, two])]):
+        assert groups(rolls) == [0, 0, 0, 0]
 
 
 def test_the_same_notes_are_told_from_much_the_same():
@@ -99,7 +122,7 @@ def test_the_same_notes_are_told_from_much_the_same():
 def test_short_and_empty_songs():
     note, empty = np.zeros((16, 88), np.uint8), np.zeros((16, 88), np.uint8)
     note[3, 40] = 9
-    assert list(groups([empty, note, empty, np.roll(note, 2), chorale(0), note[3:]])) == [0, 1, 2, 1, 4, 1]
+    assert groups([empty, note, empty, np.roll(note, 2), chorale(0), note[3:]]) == [0, 1, 2, 1, 4, 1]
     assert len(windows(empty)) == 0 and len(windows(note)) == 1
     assert notes_of(empty) == b"" and notes_of(note) == notes_of(note[3:4])
 

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 from helpers import fresh, one_after_the_other, small
-from midi_helpers import CASES, midi, needs_cases, reason, refusal
+from midi_helpers import CASES, metre, midi, needs_cases, reason, refusal
 
 import minigen
 from minigen.music.dataset import opening, split
@@ -43,7 +43,8 @@ def test_short_metadata():
 
 @needs_cases
 def test_metres():
-    assert plain(CASES / "metre" / "metre_1_4_pickup.mid").foreign == {}
+    pickup = read_song(CASES / "metre" / "metre_1_4_pickup.mid")
+    assert pickup.foreign == {} and pickup.moved == 4 and "begin on step 4" in pickup.warnings[0]
     for name, told in [("metre_0_4", "0/4"), ("denominator_2_33", "2^33"), ("denominator_2_200", "2^200")]:
         refused = refusal(CASES / "metre" / f"{name}.mid")
         assert refused.kind == "metre" and told in str(refused)
@@ -159,6 +160,15 @@ def visits(tmp_path_factory):
     (own / "deep" / "later.mid").write_bytes(midi([(1920 + n * 480, 60 + n % 7 * n % 5) for n in range(32)]))
     (own / "higher.mid").write_bytes(midi([(n * 480, 62 + n % 7 * n % 5) for n in range(32)]))
     (own / "low.mid").write_bytes(midi([(0, 9), *((n * 240, 50 + n % 11 * n % 7) for n in range(32))]))
+    tune = [(1920 + n * 480, 41 + n % 13 * n % 11) for n in range(48)]
+    (own / "cut.mid").write_bytes(midi([(0, 30), *((n * 480, 31 + n % 5 * n % 3) for n in range(20))])[:-4])
+    (own / "waltz.mid").write_bytes(midi([(0, metre(4, 4)), (0, 40), (1920, metre(3, 4)), *tune]))
+    jig = [(1200, metre(6, 8)), (1200, 40), (1920, metre(3, 4)), *((tick, note + 20) for tick, note in tune)]
+    (own / "medley.mid").write_bytes(midi([(0, metre(2, 4)), (0, 43), (720, 40), (960, metre(5, 16)), *jig]))
+    swapped = [(tick, 90 - note) for tick, note in tune]
+    (own / "one-bar.mid").write_bytes(
+        midi([(0, metre(3, 4)), (0, 40), (1440, metre(4, 4)), *((tick - 480, note) for tick, note in swapped)])
+    )
     (own / "large.mid").write_bytes(b"MThd".ljust(2**21 + 1, b"\0"))
     (own / "long.mid").write_bytes(midi([(2048 * 1920, 60)]))
     (own / "._good.mid").write_bytes(b"\0\5\x16\7")
@@ -188,7 +198,11 @@ def test_a_row_a_file(visits):
         "higher.mid": ("yes", "yes", "ok"),
         "large.mid": ("no", "no", "too large"),
         "long.mid": ("yes", "no", "too long"),
-        "low.mid": ("yes", "yes", "ok"),
+        "low.mid": ("yes", "yes", "notes"),
+        "cut.mid": ("yes", "yes", "broken"),
+        "waltz.mid": ("yes", "yes", "bars"),
+        "medley.mid": ("yes", "yes", "bars"),
+        "one-bar.mid": ("yes", "yes", "bars"),
     }
     by_name = {row["file"]: row for row in rows}
     assert by_name["good.mid"]["repeats"] == by_name["higher.mid"]["repeats"] == "deep/later.mid"
@@ -198,7 +212,17 @@ def test_a_row_a_file(visits):
     assert (low["metre"], low["bpm"], low["bars"], low["notes"], low["off_grid"]) == ("4/4", "120.0", "4", "32", "0.0")
     for row in rows:  # the readable table has a line for each as well
         assert any(line.split()[:3] == [row["file"], row["parse"], row["use"]] for line in out.splitlines())
-    assert "3 of 6 can be used (ok 3, " in out and "wrote" in out
+    assert "7 of 10 can be used (bars 3, " in out and "wrote" in out
+
+
+def test_the_doctor_names_the_metre_in_which_most_of_a_song_is(visits):
+    by_name = {row["file"]: row for row in visits["own"][3]}
+    waltz = by_name["waltz.mid"]
+    assert waltz["remedy"] == "most of it is in 3/4: train on it with --metre 3/4"
+    assert (waltz["dropped_notes"], waltz["dropped_bars"], waltz["notes"]) == ("48", "16", "1")
+    assert by_name["medley.mid"]["remedy"] == waltz["remedy"]  # though a bar of 6/8 comes before them
+    assert by_name["one-bar.mid"]["remedy"] == "none is needed, if the rest is what you want"
+    assert by_name["cut.mid"]["remedy"] == "copy it again" and by_name["low.mid"]["remedy"] == "none is needed"
 
 
 def test_one_file_and_nothing_at_all(visits):
@@ -210,8 +234,8 @@ def test_one_file_and_nothing_at_all(visits):
 
 
 CODES = {
-    "band": "ok", "keysig": "ok", "outside": "ok", "short-meta": "ok", "live": "off the grid", "waltz": "metre",
-    "metre/metre_1_4": "ok", "metre": "metre", "triplets/triplet": "triplets", "triplets/swing": "swing",
+    "band": "ok", "keysig": "ok", "outside": "notes", "short-meta": "ok", "live": "off the grid", "waltz": "metre",
+    "metre/metre_1_4": "bar lines", "metre": "metre", "triplets/triplet": "triplets", "triplets/swing": "swing",
     "duplicates/a_louder": "repeats", "duplicates/a_one_bar": "repeats", "duplicates": "ok", "riff/rmid": "ok",
     "riff": "repeats", "primer/drums": "no note", "primer/empty": "no note", "primer/zero": "not MIDI",
     "primer/waltz": "metre", "primer": "ok",
@@ -229,7 +253,7 @@ def test_every_case_gets_its_code(visits):
         assert (row["parse"] == "no") == (expected == "not MIDI"), row
         assert bool(row["reason"]) or expected == "ok", row
         assert bool(row["remedy"]) == (expected != "ok"), row
-        if expected in ("off the grid", "ok") and row["use"] == "yes":
+        if expected in ("off the grid", "ok", "notes") and row["use"] == "yes":
             assert float(row["off_grid"]) > 0.2 if expected == "off the grid" else float(row["off_grid"]) < 0.02, row
     assert {row["file"]: row for row in rows}["duplicates/a_up_a_tone.mid"]["repeats"] == "duplicates/a.mid"
     assert "take care: 10 of them do not fit the grid of 16ths" in out

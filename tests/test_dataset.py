@@ -175,6 +175,23 @@ def test_a_split_follows_its_seed():
     assert all((part.metre, part.held) == ("3/4", True) for part in split(songs, 0))
 
 
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.8])
+def test_nine_copies_of_one_song_and_another_song_are_learned_and_held_out_in_this_order(share):
+    """The other order would learn one song only. Where so much is held out that no other is possible, it is taken."""
+    copies, other = song(64), song(64, 1)
+    for place in (0, 4, 9):
+        rolls = [copies] * place + [other] + [copies] * (9 - place)
+        songs = SongSet(rolls, [f"{i}" for i in range(10)])
+        for seed in range(50):
+            train, valid = split(songs, seed, share)
+            assert valid.names == [f"{place}"] and len(train) == 9, seed
+    pair = SongSet([song(64), song(64, 1)], ["a", "b"])
+    assert {tuple(split(pair, seed)[1].names) for seed in range(50)} == {("a",), ("b",)}
+    two = SongSet([song(64)] * 3 + [song(64, 1)] * 2 + [song(64, 2)] * 5, list("aaabbccccc"))
+    for seed in range(50):  # every song has more copies than the one that is wanted
+        assert split(two, seed)[1].names == ["b", "b"]
+
+
 def test_one_song_cannot_be_split():
     with pytest.raises(MinigenError, match="one song cannot be both .* add at least a second song"):
         split(SongSet([song(16)], ["a"]), 0)

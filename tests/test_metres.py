@@ -34,8 +34,11 @@ def test_a_song_of_another_metre_is_refused_with_what_to_do():
         assert refused.remedy.startswith("train on it with --metre" if known else "only 4/4, 3/4, 6/8 are used")
     assert "its metre is 4/2^33 and not 4/4" in reason(midi([(0, metre(4, 2**33)), (0, 60)]))
     assert "its metre is 4/4 and not 3/4" in reason(midi([(0, 60)]), metre="3/4")
-    mixed = midi([(0, metre(6, 8)), (0, 60), (1440, metre(3, 4)), (1440, 60), (99 * 1440, 60)])
-    assert refusal(mixed).remedy == "train on it with --metre 3/4"  # which has most of its bars
+    bars, notes = [(0, metre(6, 8)), (0, 60), (1440, metre(3, 4))], [(1440, 60), (1500, 62)]
+    mixed = midi([*bars, *notes, (2880, metre(5, 4))])
+    assert refusal(mixed).remedy == "train on it with --metre 3/4"  # in which most of its notes stand
+    long = midi([*bars, (99 * 1440, metre(6, 8)), *((99 * 1440 + tick, note) for tick, note in notes)])
+    assert refusal(long).remedy == "train on it with --metre 6/8"  # whatever the number of its bars
 
 
 def test_bars_of_another_metre_are_taken_out_and_counted():
@@ -44,7 +47,7 @@ def test_bars_of_another_metre_are_taken_out_and_counted():
     bars += [(6240, metre(7, 8)), (6240, 64), (9600, metre(4, 4)), (9600, 65), (9720, 66)]
     song = read_song(midi(bars))
     assert struck(song.roll > 0) == [(0, 60, 1), (32, 63, 1), (48, 65, 1), (49, 66, 1)]
-    assert (song.foreign, song.in_them, len(song.roll)) == ({"3/4": 1, "7/8": 2}, 3, 64)
+    assert (song.foreign, song.foreign_notes, len(song.roll)) == ({"3/4": 1, "7/8": 2}, 3, 64)
     assert song.warnings == ["1 bar in 3/4, 2 bars in 7/8 left out, with 3 notes"]
     waltz = read_song(midi(bars), metre="3/4")
     assert struck(waltz.roll > 0) == [(0, 61, 1), (3, 62, 1)] and waltz.foreign == {"4/4": 4, "7/8": 2}
@@ -62,7 +65,29 @@ def test_held_notes_end_where_bars_are_taken_out():
     ]
     song = read_song(midi([*bars, (3360 + 2400, release(64))]))
     assert lengths(song) == {(0, 60): 16, (16, 64): 16}  # the last is cut where the song ends
-    assert song.foreign == {"3/4": 1} and song.in_them == 1
+    assert song.foreign == {"3/4": 1} and song.foreign_notes == 1
+
+
+def test_after_a_bar_that_ends_between_two_steps_the_rest_is_on_its_grid():
+    """A bar of 7/32, which is three steps and a half, before music in 4/4; and such a bar in its middle."""
+    tune = [(120 * step, 60 + step % 7) for step in range(0, 64, 3)]
+    plain = read_song(midi([(0, metre(4, 4)), *tune, *((tick + 7680, note) for tick, note in tune)]))
+    late = [(tick + 420, note) for tick, note in tune]
+    first = read_song(midi([(0, metre(7, 32)), (0, 100), (240, 100), (420, metre(4, 4)), *late]))
+    assert (first.foreign, first.foreign_notes, first.fit) == ({"7/32": 1}, 2, (0, 0, ""))
+    assert first.warnings == ["1 bar in 7/32 left out, with 2 notes"]
+    assert struck(first.roll) == struck(plain.roll[:64])
+    middle = [(7680, metre(7, 32)), (7680, 100), (8100, metre(4, 4)), *((tick + 8100, note) for tick, note in tune)]
+    song = read_song(midi([(0, metre(4, 4)), *tune, *middle]))
+    assert struck(song.roll) == struck(plain.roll) and song.foreign == {"7/32": 1} and song.fit == (0, 0, "")
+
+
+def test_a_note_that_is_early_by_less_than_half_a_step_belongs_to_the_bar_that_it_is_early_for():
+    bars = [(0, 60), (1920, metre(3, 4)), (3360, metre(4, 4)), (3480, 62)]
+    for tick, step in ((1859, 15), (1861, None), (3299, None), (3301, 16), (3360, 16), (3419, 16), (3421, 17)):
+        song = read_song(midi(sorted([*bars, (tick, 70)], key=lambda event: event[0])))
+        assert [t for t, note, _ in struck(song.roll) if note == 70] == [step] * (step is not None), tick
+        assert song.foreign_notes == (step is None)
 
 
 def test_metres_that_fit_the_bar_follow_each_other_without_a_gap():
@@ -88,7 +113,7 @@ CHANGES = st.lists(st.tuples(st.integers(0, 90), st.sampled_from([(4, 4), (2, 4)
 @given(CHANGES, st.integers(1, 100), st.sampled_from(["4/4", "3/4", "6/8"]))
 def test_runs_of_bars_are_in_order_whole_and_at_bar_lines(changes, end, name):
     signatures = [(t, *pair) for t, pair in sorted(changes, key=lambda change: change[0])]
-    runs, foreign = kept_bars(signatures, name, end)
+    runs, foreign = kept_bars(signatures, name, end, 4)  # a tick is a step
     kept = [t for run in runs for t in range(run.first, run.last)]
     at = {t: pair for t, *pair in [(-1, 4, 4), *signatures]}
     now = [at[max(s for s in at if s <= t)] for t in range(end)]

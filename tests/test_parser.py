@@ -60,6 +60,44 @@ def test_a_chunk_of_a_wrong_length_gives_what_it_holds_with_a_word():
             assert song.broken == ["track 1 is of a wrong length"] and song.warnings == song.broken
 
 
+KEYS = range(0x21, 0x6C)
+RUNNING = b"\0\x90" + b"0".join(b"%c@1%c\0" % (key, key) for key in KEYS) + END  # one status, and then only text
+
+
+@pytest.mark.parametrize("more", ["", "a track", "a foreign chunk", "a track after a foreign chunk"])
+def test_running_status_in_a_track_that_is_said_to_be_shorter_loses_no_note(more):
+    """Wherever it is said to end, there are letters as of a chunk's name."""
+    header, other = raw()[:14], chunk(b"MTrk", C + END) * ("a track" in more)
+    rest = chunk(b"XFIH", b"foreign") * ("foreign" in more) + other
+    notes = parse(header + chunk(b"MTrk", RUNNING) + rest).notes
+    assert len(notes) == len(KEYS) + bool(other)
+    for length in range(len(RUNNING)):
+        midi = parse(header + chunk(b"MTrk", RUNNING, length) + rest)
+        assert midi.notes == notes and midi.faults == ["track 1 is of a wrong length"], length
+
+
+def test_a_track_that_is_said_to_be_longer_costs_no_note_of_the_next():
+    header, tracks = raw()[:14], [chunk(b"MTrk", RUNNING), chunk(b"MTrk", C + END), chunk(b"MTrk", C + END)]
+    notes = parse(header + b"".join(tracks)).notes
+    for length in range(len(RUNNING) + 1, sum(map(len, tracks)) + 9):
+        midi = parse(header + chunk(b"MTrk", RUNNING, length) + b"".join(tracks[1:]))
+        assert midi.notes == notes and midi.faults == ["track 1 is of a wrong length"], length
+
+
+def test_a_wrong_length_of_the_header_or_of_a_foreign_chunk_is_told_and_mended():
+    header, track = raw()[:14], chunk(b"MTrk", C + END)
+    whole = len(header + track + track)
+    for length in [*range(6), *range(7, whole - 8)]:
+        broken = header[:4] + length.to_bytes(4, "big") + header[8:] + track + track
+        midi = parse(broken)
+        last = 8 + length == 14 + len(track)  # there a track begins: one was skipped
+        assert len(midi.notes) == 2 - last and len(midi.faults) == 1 - last, length
+    foreign = b"\0\xff\x7f\x01 \xa0\xb0" * 4
+    for length in [*range(len(foreign)), len(foreign) + 1, len(foreign) + 9]:
+        midi = parse(header + chunk(b"XFIH", foreign, length) + track + track)
+        assert len(midi.notes) == 2 and midi.faults == ["a chunk that is no track is of a wrong length"], length
+
+
 def test_every_cut_short_file_gives_the_notes_before_the_cut():
     whole = midi([(0, 60), (480, 62), (960, 64)])
     notes = struck(read_midi(whole))
@@ -67,7 +105,8 @@ def test_every_cut_short_file_gives_the_notes_before_the_cut():
         try:
             song = read_song(whole[:cut])
         except Refused as refused:
-            assert refused.kind == "not MIDI" if cut < 22 else "no note" and cut < whole.index(b"\x90\x3c\x40") + 3
+            assert refused.kind == "not MIDI" and cut < whole.index(b"\x90\x3c\x40") + 3
+            assert cut < 22 or "broken before its first note: track 1 is " in str(refused)
         else:
             assert struck(song.roll) == notes[: len(struck(song.roll))] and song.broken
     assert struck(read_midi(whole[:-4])) == notes
@@ -125,10 +164,10 @@ ALL_METRES = b"".join(b"\1\xff\x58\2" + bytes([a, b]) for a in range(256) for b 
 HOSTILE = {  # what it is: file, verdict
     "300,000 strikes of a key that is never released": (raw(ON + b"\0\x3c\x40" * 300_000 + END), "read"),
     "100,000 strikes, then as many releases": (raw(ON + b"\0\x3c\x40" * 10**5 + b"\0\x3c\0" * 10**5 + END), "read"),
-    "one number of a million bytes": (raw(b"\xff" * 1_000_000), "no note"),
+    "one number of a million bytes": (raw(b"\xff" * 1_000_000), "not MIDI"),
     "numbers of 4,096 bytes": (raw((b"\xff" * 4096 + ON) * 150), "too long"),
     "100,000 empty chunks": (raw() + chunk(b"XTrk", b"") * 100_000, "not MIDI"),
-    "20,000 broken tracks": (raw() + chunk(b"MTrk", b"\0", 99) * 20_000, "no note"),
+    "20,000 broken tracks": (raw() + chunk(b"MTrk", b"\0", 99) * 20_000, "not MIDI"),
     "two metres in turn": (raw(TWO_METRES * 20_000 + C + END, division=40), "read"),
     "16,384 metres": (raw(ALL_METRES + C, division=9999), "metre"),
     "a program for each note": (raw(b"\0\xc0\1\0\x90\x3c\x40\1\xc0\2\0\x90\x3c\x40" * 20_000 + END), "read"),

@@ -187,9 +187,9 @@ def test_an_official_split_is_taken_as_it_is(tmp_path):
 
     assert trained.header["metrics"]["valid_loss"] == pytest.approx(loss(rolls["valid"])["loss"], rel=1e-6)
     assert list(map(len, rolls["valid"])) == [150, 138, 150]
-    for name in ("test", "valid"):
+    for name, what in (("test", "other than its own"), ("valid", "its official held-out part")):
         out = done("evaluate", tmp_path / "run", tmp_path / name, *judge)
-        assert "final: 3 songs, none of them held out" in out
+        assert f"final: 3 songs, {what}, " in out
         assert f"final                {loss(rolls[name])['cells']:.4f} nats per cell" in out
     inside = script(
         "train", tmp_path / "train", *SMALL, "--held-out", tmp_path / "valid", "--out", tmp_path / "valid/r"
@@ -199,6 +199,39 @@ def test_an_official_split_is_taken_as_it_is(tmp_path):
     done("train", tmp_path / "train", *SMALL, "--out", tmp_path / "other")
     out = done("evaluate", tmp_path / "other", tmp_path / "train", *judge)
     assert "final: 1 held-out songs" in out and "class frequency" in out
+
+
+def test_what_music_a_checkpoint_is_judged_on_is_said(tmp_path):
+    """Also of one from before the header said which split was official; and refused files of both parts are listed."""
+    for name, lengths in (("train", (70, 60)), ("valid", (50, 90)), ("test", (40, 64))):
+        (tmp_path / name).mkdir()
+        for i, roll in enumerate(songs_of(*lengths, seed=len(name))):
+            minigen.write_midi(tmp_path / name / f"{i}.mid", roll)
+        (tmp_path / name / f"broken {name}.mid").write_bytes(b"MThd")
+    (tmp_path / "old").mkdir()
+    judged = ["--seeds", "1", "--bars", "8", "--particles", "1", "--kernels", "reference"]
+    official = [("train", ["train", *SMALL, "--held-out", "valid", "--out", "run"])]
+    assert [code for code, _, _ in one_after_the_other(official, tmp_path)] == [0]
+    refused = (tmp_path / "run" / "refused.txt").read_text().splitlines()
+    assert [line.partition(": ")[0] for line in refused] == ["broken train.mid", "broken valid.mid"]
+    model, params, header, moments = checkpoint.load(tmp_path / "run" / "best.npz")
+    split = header["split"]
+    assert split.pop("official") is True and len(split["held_out"]) == len(split["digest"]) == 64
+    checkpoint.save(tmp_path / "old" / "best.npz", model, params, moments, data=header["data"], split=split)
+    asked = [
+        *((run, name) for run in ("run", "old") for name in ("train", "valid", "test")),
+        ("own", "train"),
+        ("own", "test"),
+    ]
+    commands = [("train", ["train", *SMALL, "--out", "own"])]
+    commands += [("evaluate", [run, name, *judged]) for run, name in asked]
+    trained, *ended = one_after_the_other(commands, tmp_path)
+    assert trained[0] == 0 and checkpoint.load(tmp_path / "own" / "best.npz").header["split"]["official"] is False
+    words = ["on which it was trained", "its official held-out part", "other than its own"]
+    for (run, name), (code, out, err), what in zip(asked, ended, [*words * 2, "", words[2]], strict=True):
+        assert code == 0, err
+        assert (f"final: 2 songs, {what}, " if what else "final: 1 held-out songs, ") in out, (run, name, out)
+        assert ("no baselines" in out) == (run != "own" or name == "test"), (run, name)
 
 
 # pictures

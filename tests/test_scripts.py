@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import helpers
 import numpy as np
@@ -111,6 +112,44 @@ def test_training_goes_on_from_a_checkpoint(music, fresh, tmp_path):
 def test_a_song_set_is_music_too(tmp_path):
     SongSet(songs_of(64, 64, 64), ["a", "b", "c"]).save(tmp_path / "songs.npz")
     done("train", tmp_path / "songs.npz", *BRIEFLY, "--steps", 1, "--out", tmp_path / "run")
+
+
+def test_held_notes_without_bars_are_learned_played_and_judged(tmp_path):
+    SongSet(songs_of(200, 150, 100), ["a", "b", "c"], metre="none", held=True).save(tmp_path / "freely.npz")
+    sizes = [word for name in ("hidden", "voice_hidden", "decoder_hidden") for word in ("--set", f"{name}=8")]
+    grid = ["--metre", "none", "--set", "held=true"]
+    ended = one_after_the_other(
+        [
+            ("train", ["freely.npz", *map(str, BRIEFLY), "--steps", "2", *sizes, *grid, "--out", "run"]),
+            ("sample", ["run", "--bars", "40", "--out", "out"]),
+            ("evaluate", ["run", "freely.npz", "--seeds", "2", "--bars", "64", "--particles", "2"]),
+            ("evaluate", ["run", str(SONGS[0]), "--seeds", "2", "--bars", "64", "--particles", "2"]),
+        ],
+        tmp_path,
+    )
+    assert [code for code, _, _ in ended] == [0, 0, 0, 2], [err for _, _, err in ended]
+    assert "3 songs: 2 to train on" in ended[0][1] and "final: 1 held-out songs" in ended[2][1]
+    assert "use a model that was made for them" in ended[3][2]
+    done("train", "--resume", tmp_path / "run", "--steps", 3)
+    config = checkpoint.load(tmp_path / "run" / "last.npz").model.config
+    assert (config.metre, config.held, config.bar) == ("none", True, 1)
+    assert (config.lags, config.fragment) == (LADDER["final"].config.lags, 256)  # spans are as they are in 4/4
+    (piece,) = (tmp_path / "out").glob("*.mid")
+    assert len(minigen.read_midi(piece, metre="none")) == 40 and b"\xff\x58" not in piece.read_bytes()
+
+
+@pytest.mark.parametrize("steps_a_bar, metre", [(16, "4/4"), (12, "3/4"), (1, "none")])
+def test_a_configuration_of_an_older_file_says_steps_a_bar(steps_a_bar, metre):
+    config = LADDER["final"].config
+    fields = config.as_json() | {"hidden": 33, "steps_a_bar": steps_a_bar}
+    del fields["metre"]
+    assert config.with_fields(fields) == replace(config, hidden=33, metre=metre)
+
+
+@pytest.mark.parametrize("steps_a_bar", [0, 7, 17, "16", None, [16], {}, 12.5])
+def test_a_number_of_steps_a_bar_that_never_was_is_refused(steps_a_bar):
+    with pytest.raises(minigen.MinigenError, match="not one of this version"):
+        LADDER["final"].config.with_fields({"steps_a_bar": steps_a_bar})
 
 
 @pytest.mark.slow
@@ -317,6 +356,18 @@ BAD = {
     "a claim that the diary does not make": ("diary", ["world peace"], "claim"),
     "a run folder inside the music": ("train", ["two", "--out", "two/run"], "--out"),
     "a folder that is no run": ("sample", ["empty"], "empty"),
+    "an evaluation on songs of another metre": ("evaluate", ["fresh.npz", "waltz.npz"], "a model that was made for"),
+    "an evaluation on held notes": ("evaluate", ["fresh.npz", "held.npz"], "use a model that was made for them"),
+    "songs of another metre": ("train", ["waltz.npz"], "train with --metre 3/4"),
+    "songs of held notes": ("train", ["held.npz"], "train with --set held=true"),
+    "songs of held notes without bars": ("train", ["freely.npz"], "train with --metre none --set held=true"),
+    "held notes for a model of struck ones": (
+        "train",
+        ["held.npz", "--init", "fresh.npz"],
+        "use a model that was made",
+    ),
+    "held out of another grid": ("train", ["two", "--held-out", "held.npz"], "held notes in 4/4"),
+    "two ways to hold out": ("train", ["two", "--held-out", "one", "--valid", "0.2"], "leave one of the two out"),
     "an evaluation without music": ("evaluate", ["fresh.npz"], "name it, or other music"),
 }
 
@@ -340,6 +391,8 @@ def desk(tmp_path_factory, fresh):
     minigen.write_midi(desk / "empty.mid", np.zeros((16, 88), np.uint8))
     (desk / "short.npz").write_bytes(fresh.read_bytes()[:1000])
     SongSet([np.ones((16, 88), np.uint8)], ["a"]).save(desk / "songs.npz")
+    for name, grid in (("waltz", ("3/4", False)), ("held", ("4/4", True)), ("freely", ("none", True))):
+        SongSet(songs_of(64, 64, 64), ["a", "b", "c"], *grid).save(desk / f"{name}.npz")
     return desk
 
 

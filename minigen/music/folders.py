@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -84,9 +85,10 @@ def read_songs(
         raise MinigenError("no music was named: name a folder of MIDI, a MIDI file or a song set")
     found = each_once(found) if once else found
     if not found.rolls:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in found.refused[:3])
-        more = f"; and {len(found.refused) - 3} more" if len(found.refused) > 3 else ""
-        raise MinigenError(f"no song can be used ({reasons}{more}): name other music, in {metre} and for the piano")
+        reasons = Counter(reason for _, reason in found.refused).most_common()
+        names = {reason: name for name, reason in reversed(found.refused)}
+        told = [f"{names[reason]}{f' and {n - 1} more' * (n > 1)}: {reason}" for reason, n in reasons[:3]]
+        raise MinigenError(f"no song can be used; {'; '.join(told)}: mend these, or name other music for the piano")
     return found
 
 
@@ -155,7 +157,7 @@ def _read_files(files: list[tuple[str, Path]], limits: tuple) -> SongSet:
         try:
             song = read_song(path, *limits)
         except Refused as reason:
-            songs.refused.append((name, f"{reason}: {reason.remedy}"))
+            songs.refused.append((name, f"{reason} ({reason.remedy})"))
         else:
             songs.add(name, song.roll, song.sounding, song.warnings)
     return songs

@@ -53,6 +53,15 @@ def kept_bars(signatures, metre: str, end: int, ticks_per_beat: int) -> tuple[li
     return runs, foreign
 
 
+def moved_bars(signatures, ticks_per_beat: int, bar: int = 16) -> int:
+    """On which step of a bar of 4/4 the file's own whole bars begin, where a short bar stands before them; else 0."""
+    for tick, numerator, denominator in signatures:
+        step = int(steps_of(tick, ticks_per_beat)) % bar
+        if step and 16 * numerator == bar * denominator:
+            return step
+    return 0
+
+
 def _name(numerator: int, denominator: int) -> str:
     return f"{numerator}/{denominator}" if denominator < 1000 else f"{numerator}/2^{denominator.bit_length() - 1}"
 

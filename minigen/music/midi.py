@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minigen.errors import MinigenError
+from minigen.errors import MinigenError, plural
 from minigen.metre import METRES
 from minigen.music import parser
-from minigen.music.grid import Fit, Run, fit_of, kept_bars, steps_of
+from minigen.music.grid import Fit, Run, fit_of, kept_bars, moved_bars, steps_of
 
 # of the code that reads and compares music: an edit makes all caches anew
 CODE = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))).hexdigest()[
@@ -49,14 +49,18 @@ class Song(NamedTuple):
     off_piano: int  # notes left out, which are not on the 88 keys
     foreign: dict[str, int]  # bars left out, by metre
     foreign_notes: int  # in these bars
+    moved: int  # the step of minigen's bars on which its own begin, after a pickup of 1/4, say
 
     @property
     def warnings(self) -> list[str]:
         """Sentences for whoever uses it."""
-        off_piano = f"{_counted(self.off_piano, 'note')} outside the piano's 88 keys left out"
-        bars = ", ".join(_few([f"{_counted(n, 'bar')} in {name}" for name, n in self.foreign.items()]))
-        bars += f" left out, with {_counted(self.foreign_notes, 'note')}"
-        return _few(self.broken) + [off_piano] * (self.off_piano > 0) + [bars] * bool(self.foreign) + self.fit.warnings
+        bars = ", ".join(_few([f"{plural(n, 'bar')} in {name}" for name, n in self.foreign.items()]))
+        said = {
+            f"{plural(self.off_piano, 'note')} outside the piano's 88 keys left out": self.off_piano,
+            f"{bars} left out, with {plural(self.foreign_notes, 'note')}": self.foreign,
+            f"its bars begin on step {self.moved} of the grid's, after a short one (16 steps are a bar)": self.moved,
+        }
+        return [*_few(self.broken), *(sentence for sentence, so in said.items() if so), *self.fit.warnings]
 
 
 class _Notes(NamedTuple):
@@ -92,12 +96,10 @@ def read_song(source, max_tracks: int | None = None, max_tempos: int | None = No
     midi = _parse(contents(source))
     notes, off_piano = _piano_notes(midi)
     tempos = _tempos(midi)
-    parts = _parts(midi, notes) if max_tracks is not None else 0
-    if max_tracks is not None and parts > max_tracks:
+    if max_tracks is not None and (parts := _parts(midi, notes)) > max_tracks:
         reason = f"{parts} parts (a channel and a program) have notes, more than {max_tracks}"
         raise Refused(reason, "parts", "allow more with --max-tracks")
-    changes = sum(tick > 0 for tick, _ in tempos)
-    if max_tempos is not None and changes > max_tempos:
+    if max_tempos is not None and (changes := sum(tick > 0 for tick, _ in tempos)) > max_tempos:
         reason = f"its tempo changes {changes} times, more than {max_tempos}"
         raise Refused(reason, "tempos", "allow more with --max-tempos")
 
@@ -108,7 +110,7 @@ def read_song(source, max_tracks: int | None = None, max_tempos: int | None = No
     end = max((tick for tick in ends if tick <= longest), default=0)
     whole, signatures = max(int(notes.tick.max()) + 1, end), _signatures(midi)
     runs, foreign = kept_bars(signatures, metre, whole, midi.division)
-    begin, release, kept = _places(notes, runs, whole, midi.division)
+    begin, release, kept, since = _places(notes, runs, whole, midi.division)
     if not kept.any():
         raise _other_metre(notes, signatures, foreign, metre, whole, midi.division)
     begin, release, notes, dropped = begin[kept], release[kept], notes.where(kept), int((~kept).sum())
@@ -124,25 +126,27 @@ def read_song(source, max_tracks: int | None = None, max_tempos: int | None = No
     np.maximum.at(roll, (begin, key), notes.velocity)
     np.add.at(change, (begin, key), 1)
     np.add.at(change, (np.minimum(release, T), key), -1)
-    fit = fit_of(notes.tick, midi.division)
+    fit = fit_of(since[kept], midi.division)
     sounding, bpm = change[:T].cumsum(axis=0) > 0, _bpm(tempos, notes.tick.min())
-    return Song(roll, sounding, metre, bpm, fit, midi.faults, off_piano, foreign, dropped)
+    moved = moved_bars(signatures, midi.division) if metre == "4/4" and not foreign else 0
+    return Song(roll, sounding, metre, bpm, fit, midi.faults, off_piano, foreign, dropped, moved)
 
 
 def _places(notes: _Notes, runs: list[Run], whole: int, division: int):
-    """The steps at which notes begin and end (N,) in the song, and which of them stand in a run (N,) bool. A note that
-    is early by less than half a step belongs to the bar that it is early for."""
+    """The steps at which notes begin and end (N,) in the song, which of them stand in a run (N,) bool, and the ticks
+    since it began (N,). A note that is early by less than half a step belongs to the bar that it is early for."""
     first, last, place = np.array([*runs, (0, 0, 0)]).T  # run -1, before the first one, is empty
     early = division / 8
     run = np.searchsorted(first[:-1] - early, notes.tick, side="right") - 1
     kept = (run >= 0) & ((notes.tick < last[run] - early) | (last[run] == whole))
-    begin = np.maximum(steps_of(notes.tick - first[run], division), 0)
+    since = notes.tick - first[run]
+    begin = steps_of(since, division)  # at least 0, as half a step rounds to 0
     # where a bar was taken out, what is held ends
     until = np.where(
         last[run] < whole, np.minimum(notes.release, last[run]), np.minimum(notes.release, whole + division * LONGEST)
     )
     release = np.maximum(steps_of(until - first[run], division), begin + 1)
-    return begin + place[run], release + place[run], kept
+    return begin + place[run], release + place[run], kept, since
 
 
 def contents(source) -> bytes:
@@ -239,7 +243,3 @@ def _too_long() -> Refused:
 def _few(texts: list[str]) -> list[str]:
     """The first three, and how many more there are: a broken file may have thousands."""
     return texts[:3] + [f"{len(texts) - 3:,} more"] * (len(texts) > 3)
-
-
-def _counted(n: int, noun: str) -> str:
-    return f"{n:,} {noun}{'s' * (n != 1)}"

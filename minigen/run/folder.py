@@ -8,9 +8,10 @@ from pathlib import Path
 
 from minigen.adam import Moments
 from minigen.backend import array_module, to_host
-from minigen.errors import MinigenError, attempt
+from minigen.errors import MinigenError, attempt, plural
 from minigen.files import lock, write_atomically
 from minigen.music import metrics
+from minigen.music.alike import repeats
 from minigen.music.dataset import Dataset
 from minigen.music.grid import MOVED
 from minigen.music.midi_out import write_midi
@@ -24,19 +25,23 @@ SHOWN = 8  # refused files, and warnings, on the screen
 
 
 def new_folder(asked: Path | None, name: str, sources) -> Path:
-    """The folder asked for, or runs/NAME, runs/NAME-2, ..., made and locked. Raises MinigenError where it holds a run,
-    or lies in a folder whose music is learned."""
+    """The folder asked for, or runs/NAME, runs/NAME-2, ..., made and locked (`check_out`)."""
     names = (Path("runs") / (name if n == 1 else f"{name}-{n}") for n in itertools.count(1))
     path = asked or next(path for path in names if not path.exists())
+    check_out(path, sources)
+    path.mkdir(parents=True, exist_ok=True)
+    take(path)
+    return path
+
+
+def check_out(path: Path, sources) -> None:
+    """Raises MinigenError where a folder holds a run, or lies in a folder whose music is learned."""
     if (path / "config.json").exists():
         raise MinigenError(f"{path} holds a run already: --resume {path}, or choose another --out")
     for source in map(Path, sources):
         if source.is_dir() and source.resolve() in (path.resolve(), *path.resolve().parents):
             raise MinigenError(f"{path} lies in {source}, whose music is searched: its samples would be learned. "
                                "Choose another --out")  # fmt: skip
-    path.mkdir(parents=True, exist_ok=True)
-    take(path)
-    return path
 
 
 def take(folder: Path) -> None:
@@ -110,8 +115,13 @@ def print_songs(parts: list[SongSet], train: list, valid: list, data: Dataset, c
         write_atomically(path / f"{kind}.txt", lambda file, lines=lines: file.write(lines))
         if listed[SHOWN:]:
             print(f"all {kind} are listed in {path / kind}.txt")
-    print(f"{len(train) + len(valid)} songs: {len(train)} to train on give {len(data)} fragments, ", end="")
-    print(f"{len(valid)} are held out")
+    songs, fragments = plural(len(train) + len(valid), "song"), plural(len(data), "fragment")
+    print(f"{songs}: {len(train)} to train on give {fragments}, {len(valid)} are held out")
+    print(f"run folder {path}")
+    both = repeats([*train, *valid])[len(train) :]
+    learned = sum(of is not None and of[1] < len(train) for of in both)
+    if learned:
+        print(f"take care: {plural(learned, 'held-out song')} of {len(valid)} are songs to train on too")
     share = metrics.too_large(train + valid, c.voices, c.keys) if c.voices else 0
     if share:
         print(f"{share:.2%} of the struck steps have more than {c.voices} different notes, which cannot be played")

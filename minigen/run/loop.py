@@ -49,8 +49,10 @@ def loop(args, model, state: Run, folder: Folder, data: Dataset, valid: list, st
         row |= {f"train_{name}": value for name, value in mean.items()}
         state.rows.append(row | {f"valid_{name}": value for name, value in found.items()})
         training, held_out = (" + ".join(f"{p[n]:.4f}" for n in p if n != "loss") for p in (mean, found))
+        # a last row that is not judged may be the best for all that
+        lowest = found["loss"] < min((row["valid_loss"] for row in state.rows[:-1]), default=float("inf"))
         line = f"step {state.step:5}  training {training}  held-out {held_out}  rate {rate:g}  {speed:.2f} steps/s"
-        bar.write(f"{line}  {verdict}".rstrip(), file=sys.stdout)
+        bar.write(f"{line}  {verdict or 'best' * lowest}".rstrip(), file=sys.stdout)
         if verdict == "lowered":
             folder.back_to_best()
         if not ranks.rank:
