@@ -28,6 +28,6 @@ def test_a_fault_is_seen(module, what):
 
 def test_there_are_faults_for_every_judge():
     assert list(FAULTS) == list(JUDGES) and min(map(len, FAULTS.values())) >= 5
-    assert sum(map(len, FAULTS.values())) >= 450  # as the README has it
+    assert sum(map(len, FAULTS.values())) >= 550  # as the README has it
     with pytest.raises(AssertionError, match="0 times, not once"):
         planted("lstm", "no such line")
