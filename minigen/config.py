@@ -24,6 +24,7 @@ class Config:
     time_order: str = "low first"  # or "high first", and
     time_of: str = "predicted"  # the step whose bits they are, or "input": for weights that come from elsewhere
     hidden: int = 300  # every LSTM but the voices', the decoder's and the capsules'
+    aggregator: int = 0  # the history reader's last LSTM, where it is of another size
     voices: int = 0  # 0: independent keys
     voice_hidden: int = 0  # 0: linear voices
     capsule: int = 24  # units of a capsule, where there are any

@@ -36,13 +36,14 @@ def read_backward(dreading, cache):
     return dw
 
 
-def history_shapes(K: int, bits: int, lags, H: int) -> dict[str, tuple]:
-    """The weights: reader, local and aggregator LSTMs of H, and the linear layer that gives the lags' weights."""
+def history_shapes(K: int, bits: int, lags, H: int, aggregator: int = 0) -> dict[str, tuple]:
+    """The weights: reader, local and aggregator LSTMs of H (or one of `aggregator` units, the features), and the linear
+    layer that gives the lags' weights."""
     return {
         **lstm_shapes("reader", K + bits, H),
         **linear_shapes("weights", H, len(lags)),
         **lstm_shapes("local", K + bits, H),
-        **lstm_shapes("aggregator", K + H, H),
+        **lstm_shapes("aggregator", K + H, aggregator or H),
     }
 
 

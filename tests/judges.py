@@ -555,6 +555,7 @@ def judge_other_rungs(m, roll):
             fields = {"metre": metre, "time_bits": 6, "time_of": of}
             clock = over(m, History)(replace(History.config, **fields))
             same(clock.time_bits(np.array([5, 40]), 30, float), time_of([5 - back, 40 - back], 30, 6, bar))
+            same(clock.decoder_bits(np.array([5, 40]), 30, float), time_of([5, 40], 30, 6, bar))
             clock = over(m, History)(replace(History.config, time_order="high first", **fields))
             same(clock.time_bits(np.array([0, 40]), 30, int), time_of([-back, 40 - back], 30, 6, bar)[..., ::-1])
 
@@ -1079,6 +1080,64 @@ def judge_whole_loss(m):
                 given = {"voices.notes": trace["voices.notes"]}
 
 
+def judge_banning(m):
+    slopes(cases.banning_case(m), cases.marginal_case(m))
+    rng = np.random.default_rng(0)
+    shapes, given = m.banning_shapes(K, F, H), {"voices.notes": cases.decisions()}
+    params = params_of(shapes, cases.weights_of(shapes).values())
+    features, state = rng.normal(size=(T, B, F)), cases.banning_state()
+    (p, notes, new_state), _ = m.banning_forward(params, features, V, state, given, temperature=2.0)
+    decided = np.zeros((T, B, 2 * K))
+    for v in range(V):
+        (h, h_state), _ = lstm.lstm_layer(
+            Params({k.replace("voice.", f"voice{v + 1}."): s for k, s in shapes.items()}, params.flat),
+            f"voice{v + 1}", np.concatenate([features, decided], -1), state,
+        )  # fmt: skip
+        z = (h @ params["decide.W"] + params["decide.b"]) / 2
+        for t, b, n in np.ndindex(*decided.shape):
+            if decided[t, b, n % K] or decided[t, b, n % K + K]:
+                z[t, b, n] = -np.inf
+        close(p[v], linear.softmax_forward(z)[0])
+        close(new_state[f"voice{v + 1}.h"], h_state[f"voice{v + 1}.h"])
+        np.put_along_axis(decided, notes[v][..., None], 1, axis=-1)
+
+    truth = (rng.random((T, B, K)) < np.array([0.12, 0.2, 0.4])[:, None]).astype(float)  # thin, and too thick
+    u = rng.random((V, T, B))
+    free = m.banning_forward(params, features, V, state, {"voices.u": u})[0][1]
+    told = m.banning_forward(params, features, V, state, {"voices.u": u, "truth": truth})[0][1]
+    same(told[0] % K, free[0] % K)  # no posterior: the first voice draws the same key
+    sounds = np.take_along_axis(np.broadcast_to(truth, (V, T, B, K)), (told % K)[..., None], -1)[..., 0]
+    same(told < K, sounds > 0)
+    forced = m.banning_forward(params, features, V, state, {"voices.u": u, "truth": truth, "forced": True})
+    (p, told, _), _ = forced
+    for t, b in np.ndindex(T, B):
+        played = {n for n in told[:, t, b] if n < K}
+        few = truth[t, b].sum() <= V
+        assert played == set(np.flatnonzero(truth[t, b])) if few else len(played) == V
+    one, played = np.array([1.0, 0, 0]), np.array([1.0, 0, 0, 0, 0, 0])
+    same(m.true_decisions(one, played, 0), np.array([False, False, False, False, True, True]))
+    early = np.array([0, 5, 6])[:, None]  # of four keys the true one first, then two bans
+    close(m.path_weight(np.full((3, 1, 8), 1 / 8), early, np.array([[1.0, 0, 0, 0]])), [4 / 8 * 3 / 8 * 2 / 8])
+    weight = m.path_weight(p, told, truth)
+    for t, b in np.ndindex(T, B):
+        expected, left, seen = 1.0, set(np.flatnonzero(truth[t, b])), set()
+        for v in range(V):
+            may = [k for k in left if k not in seen]
+            if len(may) <= V - 1 - v:
+                may += [K + k for k in range(K) if not truth[t, b, k] and k not in seen]
+            expected *= sum(p[v, t, b, n] for n in may)
+            seen.add(told[v, t, b] % K)
+        close(weight[t, b], expected)
+    allowed = np.zeros((V, T, B, K + 1), bool)
+    allowed[..., :V] = True
+    steered = m.banning_forward(params, features, V, state, {"voices.u": u, "voices.allowed": allowed})[0][1]
+    assert (steered < V).all() and (np.sort(steered, axis=0) == np.arange(V)[:, None, None]).all()
+    P, _ = m.marginal_forward(p)
+    for k in range(K):
+        on, ban = (1 - np.prod(1 - p[..., n], axis=0) for n in (k, K + k))
+        close(P[..., k], on * (1 - ban))
+
+
 JUDGES = {
     "linear": judge_linear,
     "lstm": judge_lstm,
@@ -1092,6 +1151,7 @@ JUDGES = {
     "union": judge_union,
     "decoder": judge_decoder,
     "heads": judge_heads,
+    "banning": judge_banning,
     "ladder/rung": judge_rung,
     "ladder/final": judge_final,
     "ladder/feedback": judge_feedback,

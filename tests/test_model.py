@@ -216,8 +216,8 @@ def test_step_draws_from_what_its_trace_says(name):
         assert np.abs(keys.mean(axis=0) - P).max() < 5 * np.sqrt(0.25 / B)
         return
     p, K = trace["voices.p"][0, 0].astype(float), model.config.keys
-    np.testing.assert_allclose(trace["voices.p"][0], np.broadcast_to(p, (B, K + 1)), rtol=1e-5)
-    counts = np.bincount(trace["voices.notes"][0], minlength=K + 1)
+    np.testing.assert_allclose(trace["voices.p"][0], np.broadcast_to(p, (B, len(p))), rtol=1e-5)
+    counts = np.bincount(trace["voices.notes"][0], minlength=len(p))
     assert chisquare(counts, B * p / p.sum()).pvalue > 1e-3
     played = one_hot(trace["voices.notes"], K, np.uint8).max(axis=0)
     assert (model.music(keys, np.uint8) == played).all()

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from minigen import decoder, delayed, heads, linear, lstm, reader, union, voices
+from minigen import banning, decoder, delayed, heads, linear, lstm, reader, union, voices
 from minigen.params import Params, lstm_shapes
 
 T, B, K, V, F, H = 7, 3, 12, 3, 6, 5
@@ -109,6 +109,30 @@ def voices_case(m=voices, linear_voices=False):
     return over_features(shapes, lambda *inputs: m.voices_forward(*inputs, V, state, given), m.voices_backward)
 
 
+def decisions() -> np.ndarray:
+    """Outcomes of banning voices (V, T, B): no key is decided twice in a step."""
+    rng = fresh()
+    keys = rng.permuted(np.broadcast_to(np.arange(K), (T, B, K)), axis=2)[..., :V]
+    return np.moveaxis(keys + K * rng.integers(0, 2, keys.shape), 2, 0)
+
+
+def banning_state() -> dict:
+    rng = fresh()
+    return {f"voice{v + 1}.{part}": rng.normal(size=(B, H)) for v in range(V) for part in "hc"}
+
+
+def banning_case(m=banning):
+    shapes, given = m.banning_shapes(K, F, H), {"voices.notes": decisions()}
+    return over_features(
+        shapes, lambda *inputs: m.banning_forward(*inputs, V, banning_state(), given), m.banning_backward
+    )
+
+
+def marginal_case(m=banning):
+    p = linear.softmax_forward(fresh().normal(size=(V, T, B, 2 * K)))[0]
+    return Case(forward=m.marginal_forward, backward=m.marginal_backward, inputs={"p": p})
+
+
 def keys_case(m=heads):
     return over_features(m.keys_shapes(K, F), lambda *inputs: m.keys_forward(*inputs, {}), m.keys_backward)
 
@@ -197,6 +221,8 @@ CASES = {
     "history reader": history_case,
     "voices": voices_case,
     "voices, linear": lambda m=voices: voices_case(m, linear_voices=True),
+    "banning voices": banning_case,
+    "what banning voices play": marginal_case,
     "independent keys": keys_case,
     "voices at once": at_once_case,
     "capsule": delayed_case,

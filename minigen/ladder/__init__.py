@@ -1,6 +1,7 @@
 """The ladder: every system of the diary by its name. All share one contract of two methods, `loss` and `step`."""
 
 from minigen.errors import MinigenError
+from minigen.ladder.banning import Banning
 from minigen.ladder.capsules import Capsules
 from minigen.ladder.conditional import Conditional
 from minigen.ladder.decoder_alone import Decoder
@@ -13,7 +14,8 @@ from minigen.ladder.pause_loss import PauseLoss
 from minigen.ladder.simple import Simple
 from minigen.ladder.upgraded import Upgraded
 
-RUNGS = (Simple, Feedback, Latency, OneShot, Upgraded, Capsules, History, Conditional, Decoder, Final, PauseLoss)
+RUNGS = (Simple, Feedback, Latency, OneShot, Upgraded, Capsules, History, Conditional, Decoder, Final, PauseLoss,
+         Banning)  # fmt: skip
 LADDER = {rung.name: rung for rung in RUNGS}
 
 

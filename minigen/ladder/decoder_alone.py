@@ -27,7 +27,7 @@ class Decoder(Rung):
         mask, roll, real = batch["mask"], batch["roll"], params.flat.real.dtype
         T, B = mask.shape
         state = state or self.initial_state(params, B)
-        bits, classes = self.time_bits(batch["start"], T, real), self.music(roll[-T:], real)
+        bits, classes = self.decoder_bits(batch["start"], T, real), self.music(roll[-T:], real)
         (loss, trace, new_state), octaves = octaves_forward(params, roll, classes, bits, mask, state)
         new_state |= {"past": roll[-self.config.past - 1 : -1], "time": batch["start"] + T}
         grads = params.gradients(octaves_backward(octaves)) if grad else None
@@ -36,7 +36,7 @@ class Decoder(Rung):
     def step(self, params, state, x, given, temperature=1.0):
         """As every rung's, but what to play is given: `classes` beside the uniforms, or `keys`."""
         given = {name: a[None] for name, a in given.items()}
-        bits = self.time_bits(state["time"], 1, params.dtype)
+        bits = self.decoder_bits(state["time"], 1, params.dtype)
         classes = self.music(given["keys"], params.dtype) if "keys" in given else given["classes"].astype(params.dtype)
         keys, trace, new_state = octaves_step(params, x[None], classes, bits, state, given, temperature)
         trace |= {"keys": keys.astype("uint8")} | ({"decoder.u": given["decoder.u"]} if "decoder.u" in given else {})

@@ -24,7 +24,8 @@ from minigen.union import union_backward, union_forward
 
 class Feedback(Rung):
     name, date = "feedback", "06/12"
-    config = replace(Simple.config, keys=12, voices=7, hidden=100, time_bits=6)  # the bits are the octave decoder's
+    config = replace(Simple.config, keys=12, voices=7, hidden=100, time_bits=6, key_shift=True)
+    # the bits are the octave decoder's
 
     def layers(self):
         c = self.config

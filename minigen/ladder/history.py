@@ -17,7 +17,7 @@ class History(Rung):
 
     def body_shapes(self):
         c = self.config
-        return history_shapes(c.keys, c.time_bits, c.lags, c.hidden), c.hidden
+        return history_shapes(c.keys, c.time_bits, c.lags, c.hidden, c.aggregator), c.aggregator or c.hidden
 
     def body(self, params, x, bits, state):
         (features, w, new_state), history = history_forward(params, x, bits, self.config.lags, state)

@@ -12,6 +12,9 @@ whose rounds are body and head at once, and `final`, which is written out, have 
 `decoder` its own `loss` and `step`.
 """
 
+import math
+from dataclasses import replace
+
 import numpy as np
 
 from minigen.backend import array_module
@@ -40,6 +43,7 @@ class Rung:
 
     name, date, config = "", "", Config()
     conditional = False  # voices read what those before them played, so training draws
+    bans = False  # voices decide which keys sound and which do not, and do not pause
     needs_classes = False  # plays classes that are given, and makes up none
 
     def __init__(self, config: Config | None = None):
@@ -92,7 +96,21 @@ class Rung:
         for name, bias in params.views.items():
             if name.startswith("head") and name.endswith(".b"):
                 bias.reshape(-1, self.config.keys + 1)[:, -1] = self.config.pause_bias
+            if name == "decide.b":
+                bias[self.config.keys :] = self.config.pause_bias
         return params
+
+    def quiet(self, songs):
+        """The quiet start: this rung with the bias of the pause (of a ban) with which the first model plays as many
+        notes per step as these songs (T, 88) have. `log(K (1-p) / p)`, p the notes that a voice plays; of bans
+        `log((1-p) / p)`. Rungs without a pause stay as they are."""
+        c = self.config
+        if not c.voices:
+            return self
+        notes = sum(float(self.music(song > 0, float).sum()) for song in songs) / sum(map(len, songs))
+        outcomes = 1 if self.bans else c.keys
+        p = min(max(notes / c.voices, 1e-3), outcomes / (outcomes + 1))  # more is not said by fewer pauses
+        return type(self)(replace(c, pause_bias=round(math.log(outcomes * (1 - p) / p), 2)))
 
     def initial_state(self, params: Params, B: int) -> dict:
         """The state before the first step of a song: an empty past, every LSTM at zero, time 0."""
@@ -120,10 +138,14 @@ class Rung:
         return {"voices.u": uniforms(seed, purpose, step, rows, (T, self.config.voices)).transpose(2, 1, 0)}
 
     def time_bits(self, start, T: int, dtype):
-        """The time of T predicted steps, the first at `start` (B,) -> (T, B, bits)."""
+        """What the rung is told of the time of T predicted steps, the first at `start` (B,) -> (T, B, bits)."""
         c = self.config
         start = start - 1 if c.time_of == "input" else start
         return time_bits(start, T, c.time_bits, dtype, c.bar, c.time_order == "high first")
+
+    def decoder_bits(self, start, T: int, dtype):
+        """The same for the octave decoder, minigen's own: of the step predicted, the lowest bit first."""
+        return time_bits(start, T, self.config.time_bits, dtype, self.config.bar)
 
     def music(self, roll, dtype):
         """A roll (..., 88) as what the rung plays: 12 classes or 88 keys, (..., K) of 0/1."""
@@ -147,7 +169,7 @@ class Rung:
         trace |= {"cells.P": P, "keys": roll[-T:], "loss.cells": loss} | _uniforms_of(given)
         if c.keys == 12:
             (decoder_loss, decoder_trace, decoder_state), octaves = octaves_forward(
-                params, roll, truth, bits, mask, state
+                params, roll, truth, self.decoder_bits(batch["start"], T, real), mask, state
             )
             loss, trace, new_state = loss + decoder_loss, trace | decoder_trace, new_state | decoder_state
         new_state |= {"past": roll[-c.past - 1 : -1], "time": batch["start"] + T}
@@ -177,7 +199,8 @@ class Rung:
         else:
             keys = played = trace["cells.struck"]
         if c.keys == 12:
-            keys, decoder_trace, decoder_state = octaves_step(params, x[None], played, bits, state, given, temperature)
+            clock = self.decoder_bits(state["time"], 1, params.dtype)
+            keys, decoder_trace, decoder_state = octaves_step(params, x[None], played, clock, state, given, temperature)
             trace, new_state = trace | decoder_trace, new_state | decoder_state
         trace["keys"] = keys.astype("uint8")
         trace = {name: a[:, 0] if name.startswith(("voices.", "union.")) else a[0] for name, a in trace.items()}

@@ -17,6 +17,8 @@ float32. Networks run where their weights are, particles too; what they give is 
 import numpy as np
 
 from minigen.backend import array_module, on_device, to_host
+from minigen.banning import banning_forward
+from minigen.banning import path_weight as decided_weight
 from minigen.draws import uniforms
 from minigen.linear import softmax_forward
 from minigen.music.dataset import whole_songs
@@ -95,14 +97,17 @@ def path_weight(p, notes, truth):
 def particles(params, features, x, V: int, N: int, seed: int, state: dict | None = None, begin: int = 0):
     """Voices with LSTM states: features (T, B, F), x (T, B, K) on the host -> an estimate of log Pr (T, B), state.
 
-    N particles per song, each with voice states of its own, draw by `voices.force_truth`; log Pr of step t is
+    N particles per song, each with voice states of its own, draw what is true and leaves no key unplayed
+    (`voices.force_truth`, `banning.true_decisions`); log Pr of step t is
     log sum_i W_i w_i(t), W the normalised weights so far. Resampled (systematically) where the effective number falls
     under N/2. `begin` is the time of the first step: no uniform is used twice in a song. A step with more notes than
     voices moves the states and gives -inf. Minus the log of a mean overstates the loss; the more particles, the less.
     """
     xp, (T, B, _) = array_module(params.flat), x.shape
+    bans = "decide.W" in params.views
+    forward, weight_of = (banning_forward, decided_weight) if bans else (voices_forward, path_weight)
     if state is None:
-        sizes = {name: params[f"{name}.Wh"].shape[0] for name in (f"voice{v + 1}" for v in range(V))}
+        sizes = {f"voice{v + 1}": params["voice.Wh" if bans else f"voice{v + 1}.Wh"].shape[0] for v in range(V)}
         state = {f"{name}.{part}": xp.zeros((B * N, H), params.dtype) for name, H in sizes.items() for part in "hc"}
         state["weights"] = np.full((B, N), 1 / N)
     state, out = dict(state), np.full((T, B), -np.inf)
@@ -113,8 +118,8 @@ def particles(params, features, x, V: int, N: int, seed: int, state: dict | None
         u = uniforms(seed, "particles", begin + t, range(B), (N, V + 1), np.float64)
         own_u = np.moveaxis(u[..., :V], 2, 0).reshape(V, 1, B * N)
         given = {"voices.u": xp.asarray(own_u), "truth": rows, "forced": True}
-        (p, notes, state), _ = voices_forward(params, features[t].repeat(N, axis=0)[None], V, state, given)
-        joint = W * to_host(path_weight(p, notes, rows))[0].reshape(B, N)
+        (p, notes, state), _ = forward(params, features[t].repeat(N, axis=0)[None], V, state, given)
+        joint = W * to_host(weight_of(p, notes, rows))[0].reshape(B, N)
         total = joint.sum(axis=1)
         playable &= total > 0  # a chance under the smallest float
         out[t, playable] = np.log(total[playable])

@@ -20,7 +20,8 @@ def copy_of(standing: dict):
     def find(name: str, model, params, state):
         if type(model) not in (Final, PauseLoss) or vars(model).keys() != {"config"}:
             return None
-        if model.config.keys != 12 or not model.config.voice_hidden:
+        c = model.config
+        if c.keys != 12 or not c.voice_hidden or (c.time_order, c.time_of) != ("low first", "predicted"):
             return None
         if len(state["time"]) > 1 or array_module(params.flat) is not np or name not in standing:
             return None

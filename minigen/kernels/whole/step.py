@@ -188,7 +188,7 @@ class Player:
         self.lags, self.temperature = np.array(c.lags), dtype.type(temperature)
         self.all_allowed, self.none_injected = np.ones((V, 1, 13), bool), np.zeros((1, 88), np.uint8)
         self.shapes = {
-            "reader.w": (1, len(c.lags)), "features": (1, c.hidden), "voices.p": (V, 1, 13),
+            "reader.w": (1, len(c.lags)), "features": (1, c.aggregator or c.hidden), "voices.p": (V, 1, 13),
             "union.factors": (V, 1, 12), "voices.notes": (V, 1), "cells.P": (1, 12 + (c.loss == "pause")),
             "decoder.z": (1, 88), "decoder.p": (1, 88), "keys": (1, 88),
         }  # fmt: skip
