@@ -1,8 +1,11 @@
-"""Look at one step of a piece that scripts/sample.py --trace saved: every number behind it, in words and as a picture.
+"""Look inside: a whole piece or song as pictures of 16 bars each, or one step of a piece, every number behind it.
 
+python scripts/plot.py samples/chorales.npz song.mid              what a network makes of a song (without one: of a song
+                                                                  of its corpus, the first that was held out)
 python scripts/sample.py --trace piece.npz
-python scripts/plot.py piece.npz --step 37                             writes piece-step37.png beside it
-python scripts/plot.py piece.npz --replay samples/chorales.npz         plays it again: is it the same music?
+python scripts/plot.py piece.npz                                  a whole generated piece
+python scripts/plot.py piece.npz --step 37                        one step of it, in words and as piece-step37.png
+python scripts/plot.py piece.npz --replay samples/chorales.npz    plays it again: is it the same music?
 """
 
 import sys
@@ -11,33 +14,72 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from minigen.errors import MinigenError, Parser, number, run
+from minigen.music.corpus import CORPORA, learned_and_held_out
+from minigen.music.dataset import trim
+from minigen.music.midi import read_midi
 from minigen.run import checkpoint
-from minigen.run.plots import plot_step
-from minigen.run.trace import in_words, load_trace, outcomes_of, replay
+from minigen.run.passage import generated, pages, read
+from minigen.run.plots import plot_passage, plot_step
+from minigen.run.trace import config_of, in_words, is_trace, load_trace, outcomes_of, replay
+
+BARS = 16  # of a picture
+
+
+def of_song(args) -> tuple[dict, object, str]:
+    """What a checkpoint makes of a song: the passage, the configuration, a title."""
+    trained = checkpoint.load(args.file)
+    model, name = trained.model, trained.header.get("data", "").partition(":")[0]
+    if args.song is None and name not in CORPORA:
+        raise MinigenError(f"{args.file} was trained on a folder: name a song, FILE.mid, to look at")
+    if args.song is None:
+        roll, title = learned_and_held_out(name)[1][0], f"the first held-out song of {name}"
+    else:
+        roll, title = trim(read_midi(args.song, metre=model.config.metre), model.config.bar), args.song.name
+    return read(model, trained.params, roll), model.config, f"{args.file.name}, {model.name}: {title}"
 
 
 def main():
     parser = Parser(description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("trace", type=Path, metavar="FILE.npz", help="what scripts/sample.py --trace wrote")
-    add("--step", type=number(0, 10**9, int), default=0, help="which new step of the piece, from 0")
-    add("--out", type=Path, metavar="FILE.png", help="default: beside the trace")
-    add("--replay", type=Path, metavar="CHECKPOINT", help="play it again with these weights, and compare")
+    add("file", type=Path, metavar="FILE.npz", help="a checkpoint, or what scripts/sample.py --trace wrote")
+    add("song", nargs="?", type=Path, metavar="SONG.mid", help="what a checkpoint is to read")
+    add("--step", type=number(0, 10**9, int), help="of a trace: only this new step of the piece, from 0")
+    add("--out", type=Path, metavar="FILE.png", help="default: beside the trace, or here")
+    add("--replay", type=Path, metavar="CHECKPOINT", help="of a trace: play it again with these weights, and compare")
     args = parser.parse_args()
     if args.out and args.out.suffix != ".png":
         raise MinigenError(f"{args.out} would be no PNG: name a --out that ends in .png")
-    trace = load_trace(args.trace)
-    if args.step >= len(trace["keys"]):
-        raise MinigenError(f"the piece has {len(trace['keys'])} new steps: ask for a --step from 0 on, less than that")
-    if args.replay:
-        same = (replay(checkpoint.load(args.replay), trace) == trace["keys"][:, 0]).all(axis=1)
-        print(f"replayed: {same.sum()} of {len(same)} steps are the same")
-        return 0 if same.all() else 1
-    path = args.out or args.trace.with_name(f"{args.trace.stem}-step{args.step}.png")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    plot_step(path, trace, args.step, outcomes_of(trace["header"]["config"]))
-    print("\n".join(in_words(trace, args.step)))
-    print(f"wrote {path}")
+    if args.file.is_dir():
+        args.file /= "best.npz"  # a run folder
+    traced = is_trace(args.file)
+    if not traced and (args.step is not None or args.replay):
+        raise MinigenError(f"--step and --replay are for what sample.py --trace wrote: {args.file} is none")
+    if traced and args.song:
+        raise MinigenError(f"{args.file} is a piece and needs no song: leave out {args.song}")
+    base = args.out or (args.file if traced else Path(f"{(args.song or args.file).stem}.png"))
+    base.parent.mkdir(parents=True, exist_ok=True)
+    if traced:
+        trace = load_trace(args.file)
+        if args.step is not None and args.step >= len(trace["keys"]):
+            raise MinigenError(f"the piece has {len(trace['keys'])} new steps: ask for a --step from 0, less than that")
+        if args.replay:
+            same = (replay(checkpoint.load(args.replay), trace) == trace["keys"][:, 0]).all(axis=1)
+            print(f"replayed: {same.sum()} of {len(same)} steps are the same")
+            return 0 if same.all() else 1
+        if args.step is not None:
+            path = args.out or base.with_name(f"{base.stem}-step{args.step}.png")
+            plot_step(path, trace, args.step, outcomes_of(trace["header"]))
+            print("\n".join(in_words(trace, args.step)))
+            print(f"wrote {path}")
+            return 0
+        passage, config, title = generated(trace), config_of(trace["header"]), args.file.name
+    else:
+        passage, config, title = of_song(args)
+    for page in pages(passage, BARS * config.bar):
+        first, last = page["first"] // config.bar + 1, (page["first"] + len(page["struck"]) - 1) // config.bar + 1
+        path = base.with_name(f"{base.stem}-bars{first}-{last}.png")
+        plot_passage(path, page, config, title, read=not traced)
+        print(f"wrote {path}")
     return 0
 
 

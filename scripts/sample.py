@@ -6,33 +6,37 @@ python scripts/sample.py --primer my_song.mid --primer-bars 4   go on from the f
 python scripts/sample.py --key Am --chords "Am|Dm|E7"           in a key, one chord per bar
 python scripts/sample.py --inject melody.mid                    the voices harmonise a melody
 python scripts/sample.py --finetune reset --finetune-rate 1e-4  the network trains on what it is playing
+python scripts/sample.py --album 58 --bars 32                   an hour: 58 pieces in one file, each from another song
 python scripts/sample.py --trace piece.npz                      every number behind every step, for scripts/plot.py
 python scripts/sample.py --info                                 what is in the checkpoint
 """
 
 import sys
 import time
-from itertools import islice
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 
 import numpy as np
+from tqdm import tqdm
 
 from minigen.backend import use_device
 from minigen.errors import MinigenError, Parser, attempt, command, number, run
 from minigen.kernels import CHOICES, use_kernels
 from minigen.ladder import LADDER
-from minigen.music import metrics, steering
+from minigen.music import metrics
+from minigen.music.corpus import CORPORA, find_songs
 from minigen.music.dataset import trim
 from minigen.music.midi import Refused, Song, read_song
 from minigen.music.midi_out import write_midi
 from minigen.music.steering import Steering, steer
 from minigen.run import checkpoint
-from minigen.run.finetune import MODES, Finetune, play_learning
-from minigen.run.plots import plot_roll
-from minigen.run.sample import begin, play
+from minigen.run.finetune import MODES, Finetune
+from minigen.run.folder import print_found
+from minigen.run.perform import check_album, join_album, perform, remarks, song_of
+from minigen.run.plots import plot_album, plot_roll
+from minigen.run.sample import begin
 from minigen.run.trace import save_trace
 
 BPM = 10, 1000
@@ -52,6 +56,7 @@ def arguments():
     add("--temperature", type=number(0.01, 100), default=1.0, help="under 1 safer, over 1 wilder")
     add("--primer", type=Path, metavar="FILE.mid", help="go on from the first bar of this; without it, from silence")
     add("--primer-bars", type=number(1, 10_000, int), metavar="N", help="from its first N bars (default: 1)")
+    add("--album", type=number(1, 10_000, int), metavar="N", help="N pieces in one file, from songs of --primer FOLDER")
     add("--num-outputs", type=number(1, 10_000, int), default=1, help="pieces, of seeds SEED, SEED+1, ...")
     add = parser.add_argument_group("steering (models on 12 classes)").add_argument
     add("--key", help="the voices keep to this key: C, F#, Am, ...")
@@ -67,9 +72,11 @@ def arguments():
     add("--out", type=Path, default=Path("generated"), metavar="FOLDER", help="where to write")
     add("--trace", type=Path, metavar="FILE.npz", help="every number behind every step, for scripts/plot.py")
     args = parser.parse_args()
-    if args.trace and args.num_outputs > 1:
-        raise MinigenError("--trace is of one piece: leave out --num-outputs")
-    if args.primer_bars and not args.primer:
+    if args.trace and (args.num_outputs > 1 or args.album):
+        raise MinigenError("--trace is of one piece: leave out --num-outputs and --album")
+    if args.album and args.num_outputs > 1:
+        raise MinigenError("--album N is N pieces in one file: leave out --num-outputs")
+    if args.primer_bars and not (args.primer or args.album):
         raise MinigenError("--primer-bars is how much of a primer is used: name one, --primer FILE.mid")
     args.primer_bars = args.primer_bars or 1
     given = {name: getattr(args, f"finetune_{name}") for name in ("rate", "iters", "window")}
@@ -108,39 +115,6 @@ def asked_for(args, model, melody: Song | None) -> Steering | None:
     return steer(args.bars * c.bar, c.voices, args.key, args.chords, melody, c.bar)
 
 
-def perform(args, trained, seed: int, primer, asked: Steering | None):
-    """Play one piece -> its new steps, their traces, the voices' entropy in nats, the error that ended it or None."""
-    extra = asked and steering.given_steps(asked, trained.model.config.voices)
-    if args.tune is None:
-        steps = play(trained, seed, primer, args.temperature, extra)
-    else:
-        steps = play_learning(trained, args.tune, seed, primer, args.temperature, extra)
-    rows, traces, entropy = [], [], []
-    try:
-        for keys, trace in islice(steps, args.bars * trained.model.config.bar):
-            rows.append(keys)
-            traces.append(trace if args.trace else {})
-            p = trace.get("voices.p", np.zeros((0, 1, 1)))[:, 0]
-            entropy.append(-(p * np.log(p + 1e-30)).sum(axis=1).mean() if len(p) else 0.0)
-    except MinigenError as error:
-        if error.code != 3 or not rows:
-            raise
-        return np.array(rows), traces, entropy, error
-    return np.array(rows), traces, entropy, None
-
-
-def remarks(rows, entropy, asked: Steering | None, bar: int) -> list[str]:
-    """How far the music did what was asked, and where it got stuck."""
-    lines = []
-    if asked:
-        shares = steering.satisfied(rows, asked, bar)
-        lines.append("steering: " + ", ".join(f"{words} {share:.0%}" for words, share in shares.items()))
-    found = metrics.stuck(rows, entropy if any(entropy) else None)
-    if found:
-        lines.append("take care, the music is stuck: " + "; ".join(f"from step {step} {what}" for step, what in found))
-    return lines
-
-
 def info(trained: checkpoint.Trained) -> None:
     header, c = trained.header, trained.model.config
     print(f"model     {trained.model.name} (diary {trained.model.date}), {trained.params.flat.size:,} parameters")
@@ -152,6 +126,37 @@ def info(trained: checkpoint.Trained) -> None:
         for name, value in header.get(kind, {}).items():
             of = ", ".join(f"{n} {x:.4g}" for n, x in value.items()) if isinstance(value, dict) else value
             print(f"  {name:15} {of:.4g}" if isinstance(of, float) else f"  {name:15} {of}")
+
+
+def album(args, trained, asked: Steering | None, label: str):
+    """Pieces of seeds SEED, SEED+1, ..., each from the first bars of a song drawn by its seed, in one file."""
+    c, pieces, songs = trained.model.config, [], songs_of(args, trained)
+    for seed in tqdm(range(args.seed, args.seed + args.album), "playing", disable=None, leave=False):
+        primer, _ = begin(trained.model, song_of(songs, seed), args.bars, args.primer_bars)
+        played = perform(trained, args.bars * c.bar, seed, primer, args.temperature, asked, args.tune)
+        pieces.append(played.roll)
+        if played.error:
+            break
+    roll, sounding = join_album(pieces)
+    name = args.out / f"{label}-{trained.model.name}-album{len(pieces)}-seed{args.seed}"
+    write_midi(f"{name}.mid", roll, args.bpm or 120, sounding, metre=c.metre)
+    title = f"{label}, {trained.model.name}, seeds {args.seed} to {args.seed + len(pieces) - 1}"
+    attempt(f"the picture {name}.png", lambda: plot_album(f"{name}.png", pieces, c.bar, title))
+    print(f"wrote {name}.mid and {name}.png: {len(pieces)} pieces of {args.bars} bars, {len(roll):,} steps, ", end="")
+    print(f"{metrics.notes_per_step(pieces):.2f} notes per step; each goes on from a song, which is left out")
+    if played.error:
+        raise played.error
+
+
+def songs_of(args, trained) -> list:
+    """The songs of the --primer folder, or of the corpus that the checkpoint was trained on."""
+    name = trained.header.get("data", "").partition(":")[0]
+    if not args.primer and name not in CORPORA:
+        raise MinigenError(f"{args.checkpoint} was trained on a folder: name songs to begin from, --primer FOLDER")
+    sources = [args.primer] if args.primer else []
+    songs, _ = find_songs(sources, name, metre=trained.model.config.metre, log=print)
+    print_found(songs)
+    return songs.rolls
 
 
 def main():
@@ -167,15 +172,18 @@ def main():
         print(f"device {device}")
     model, trained = trained.model, trained.on(xp)
     bar, metre = model.config.bar, model.config.metre
-    primer, melody = music_of(args.primer, metre, "primer"), music_of(args.inject, metre, "melody")
+    primer = None if args.album else music_of(args.primer, metre, "primer")
+    melody = music_of(args.inject, metre, "melody")
     asked = asked_for(args, model, melody)
     given = primer or melody
     bpm = args.bpm or (min(max(given.bpm, BPM[0]), BPM[1]) if given else 120)
-    if model.needs_classes and args.tune:
-        raise MinigenError(f"{model.name} plays what it is given: leave out --finetune")
-    primer, head = begin(model, primer and primer.roll, args.bars, args.primer_bars)
+    if model.needs_classes and (args.tune or args.album):
+        raise MinigenError(f"{model.name} plays what it is given: leave out --finetune and --album")
+    if args.album:
+        check_album(args.album, args.bars * bar)
+    primer, head = (None, None) if args.album else begin(model, primer and primer.roll, args.bars, args.primer_bars)
     begins = "it plays the primer's classes" if model.needs_classes else "it starts from silence"
-    if len(head):
+    if head is not None and len(head):
         begins = f"the primer ends at step {len(head)} (after bar {len(head) / bar:g})"
     # one stream: nothing is worth a second thread
     print("plays by:", use_kernels(args.kernels, 1, print, xp, playing=args.tune is None))
@@ -184,9 +192,13 @@ def main():
     if label in ("best", "last"):  # of a run
         label = f"{args.checkpoint.resolve().parent.name}-{label}"
     args.out.mkdir(parents=True, exist_ok=True)
+    if args.album:
+        return album(args, trained, asked, label)
     for seed in range(args.seed, args.seed + args.num_outputs):
         began = time.monotonic()
-        rows, traces, entropy, error = perform(args, trained, seed, primer, asked)
+        tuned = args.temperature, asked, args.tune, bool(args.trace)
+        played = perform(trained, args.bars * bar, seed, primer, *tuned)
+        rows = played.roll
         took = time.monotonic() - began
         roll = np.concatenate([head, rows])
         name = args.out / f"{label}-{model.name}-seed{seed}"
@@ -197,12 +209,12 @@ def main():
         wrote = f"{name}.mid and {name}.png" if drawn else f"{name}.mid"
         print(f"{word} {wrote}: {len(rows) / bar:g} bars in {took:.2f} s, ", end="")
         print(f"{metrics.notes_per_step([rows]):.2f} notes per step; {begins}")
-        for line in remarks(rows, entropy, asked, bar):
+        for line in remarks(played, asked, bar):
             print(line)
         if args.trace:
-            save_trace(args.trace, trained, roll, traces, seed, args.temperature, args.tune)
+            save_trace(args.trace, trained, roll, played.traces, seed, args.temperature, args.tune)
             print(f"wrote {args.trace}: {command('plot', args.trace, '--step', len(rows) // 2)}")
-        ended = ended or error
+        ended = ended or played.error
     if ended:
         raise ended
     return 0

@@ -54,6 +54,7 @@ from minigen.run.train import Run, batch_of
 
 LICENCES = {
     "songs": "CC0 1.0 (trained on minigen's own songs)",
+    "toys": "CC0 1.0 (trained on songs that a generator made)",
     "bach": "weights CC0 1.0; trained on chorales encoded in music21, none of which is stored here",
 }
 DEFAULTS = {"model": "final", "rate": 0.01, "seed": 0, "valid": 0.1, "meta_rate": 1.0}
@@ -119,7 +120,7 @@ def arguments():
 
 
 def start(args, xp):
-    """The model, a run at its beginning or where it stopped, and what music the checkpoint was trained on."""
+    """The model, the run where it stopped (None: not begun), and what music the checkpoint was trained on."""
     if args.resume:
         model, state, header = resumed(args.resume, xp)
         if args.asked:
@@ -132,9 +133,7 @@ def start(args, xp):
     if not args.init:
         model = rung(args.model)
         model = rung(args.model, model.config.in_metre(args.metre or "4/4").with_settings(args.set or []))
-        params = model.init(args.seed)
-        params = params.with_flat(xp.asarray(params.flat))
-        return model, Run(params, Moments.of(params.flat), args.rate), {}
+        return model, None, {}
     model, params, header, _ = checkpoint.load(args.init)
     params = params.with_flat(xp.asarray(params.flat))
     if args.model not in (None, model.name):
@@ -184,6 +183,12 @@ def main(ranks: Ranks):
                            "or go on with --init")  # fmt: skip
     if before.get("digest") == identity["digest"] and any(identity[name] != value for name, value in before.items()):
         print("take care: the checkpoint was trained on some of the songs that are held out now")
+    if state is None:
+        if not any(setting.startswith("pause_bias=") for setting in args.set or []):
+            model = model.quiet(train)  # the diary's voices begin as uniform: --set pause_bias=0
+        params = model.init(args.seed)
+        params, c = params.with_flat(xp.asarray(params.flat)), model.config
+        state = Run(params, Moments.of(params.flat), args.rate)
     data = Dataset.of(train, c)
     args.batch = args.batch or batch_of(len(data))
     rows = ranks.share(range(args.batch))

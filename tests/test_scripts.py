@@ -73,7 +73,7 @@ def test_a_run_folder_holds_what_was_promised(music, tmp_path):
     out = done("train", tmp_path / "music", "--batch", 2, "--steps", 2, "--model", "final", "--out", tmp_path / "run")
     names = {path.name for path in (tmp_path / "run").iterdir()}
     expected = {"config.json", "metrics.csv", "last.npz", "best.npz", "judged.npz", "loss.png", "refused.txt"}
-    expected |= {"warnings.txt", "sample-000002.mid"}
+    expected |= {"warnings.txt", "sample-000002.mid", "passage-000002.png"}
     assert names == expected
     assert "broken.mid" in (tmp_path / "run" / "refused.txt").read_text()
     assert re.search(r"refused .*broken\.mid: ", out)
@@ -345,7 +345,7 @@ BAD = {
     "the trick meta-trained": ("train", ["two", "--meta", "1"], "pause-loss"),
     "inner steps of no meta-training": ("train", ["two", "--meta-rate", "1"], "--meta"),
     "a trace of two pieces": ("sample", ["fresh.npz", "--trace", "a.npz", "--num-outputs", "2"], "--num-outputs"),
-    "no trace": ("plot", ["fresh.npz"], "not a trace"),
+    "no trace": ("plot", ["songs.npz"], "not a minigen checkpoint"),
     "a setting that is none": ("train", ["one", "--set", "wings=2"], "NAME=VALUE"),
     "a setting of the wrong kind": ("train", ["one", "--set", "delays=4,x"], "delays=4,x"),
     "settings over a checkpoint's": ("train", ["two", "--init", "fresh.npz", "--set", "hidden=5"], "--set"),

@@ -17,7 +17,8 @@ from minigen.music.grid import MOVED
 from minigen.music.midi_out import write_midi
 from minigen.music.songset import SongSet
 from minigen.run import checkpoint, sample
-from minigen.run.plots import plot_loss
+from minigen.run.passage import read
+from minigen.run.plots import plot_loss, plot_passage
 from minigen.run.ranks import Ranks
 from minigen.run.train import COUNTERS, Run
 
@@ -133,6 +134,7 @@ class Folder:
     def __init__(self, path: Path, model, state: Run, about: dict, baselines: dict, song, ranks: Ranks):
         self.path, self.model, self.state, self.about, self.baselines = path, model, state, about, baselines
         self.ranks = ranks  # the first of which writes
+        self.example = song
         self.song = song if model.needs_classes else None  # whose classes are played
         self.drawn = self.played = True  # so far: what cannot be written is said once
 
@@ -181,9 +183,17 @@ class Folder:
         write_atomically(self.path / "metrics.csv", lambda file: file.write(text.getvalue().encode()))
 
     def play(self, seed: int) -> None:
-        """A piece of 16 bars by the weights as they are, where they are, and the picture of the losses."""
-        picture = self.path / "loss.png", self.state.rows, self.baselines, "nats per cell"
-        self.drawn = attempt(f"the picture {picture[0]}", lambda: plot_loss(*picture), quiet=not self.drawn)
+        """A piece of 16 bars by the weights as they are, where they are; the pictures of the losses, and of what they
+        make of a held-out song."""
+        c, step = self.model.config, self.state.step
+        loss, passage = self.path / "loss.png", self.path / f"passage-{step:06}.png"
+        title = f"{self.model.name} after {step} steps: the beginning of a held-out song"
+
+        def draw():
+            plot_loss(loss, self.state.rows, self.baselines, "nats per cell")
+            plot_passage(passage, read(self.model, self.state.params, self.example, c.fragment), c, title)
+
+        self.drawn = attempt(f"the picture {loss} or {passage}", draw, quiet=not self.drawn)
         trained = checkpoint.Trained(self.model, self.state.params, {}, None)
         path, metre = self.path / f"sample-{self.state.step:06}.mid", self.model.config.metre
 

@@ -88,19 +88,39 @@ def struck(row, keys: int = 88) -> str:
     return " ".join(names) or "nothing"
 
 
-def outcomes_of(config: dict) -> list[str]:
-    """What a voice can play, by name: 12 classes or 88 keys, and the pause."""
-    return [*(NAMES if config["keys"] == 12 else map(key_name, range(88))), "pause"]
+def model_of(header: dict):
+    """The rung that a trace is of."""
+    model = rung(header["model"])
+    return type(model)(model.config.with_fields(header["config"]))
+
+
+def config_of(header: dict):
+    return model_of(header).config
+
+
+def outcomes_of(header: dict) -> list[str]:
+    """What a voice can play, by name: 12 classes or 88 keys, and the pause; or for each that it does not sound."""
+    model = model_of(header)
+    keys = list(NAMES) if model.config.keys == 12 else list(map(key_name, range(88)))
+    return keys + ([f"no {name}" for name in keys] if model.bans else ["pause"])
+
+
+def is_trace(path) -> bool:
+    """Whether a file claims to be a trace, whatever is in it."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return json.loads(file["header"].tobytes())["magic"] == MAGIC
+    except Exception:  # `load_trace` and `checkpoint.load` say what is wrong
+        return False
 
 
 def in_words(trace: dict, n: int) -> list[str]:
     """Everything behind new step n, line by line."""
     T, config = len(trace["keys"]), trace["header"]["config"]
-    model = rung(trace["header"]["model"])
-    model = type(model)(model.config.with_fields(config))
+    model = model_of(trace["header"])
     bar, at = model.config.bar, len(trace["roll"]) - T + n  # the row of the step in the piece
     bits = "".join(map(str, model.time_bits(np.array([at]), 1, int)[0, 0])) or "none"
-    outcomes = outcomes_of(config)
+    outcomes = outcomes_of(trace["header"])
 
     def struck_before(lag):
         return struck(trace["roll"][at - lag] if at >= lag else [])
@@ -114,8 +134,9 @@ def in_words(trace: dict, n: int) -> list[str]:
         for v, p in enumerate(trace["voices.p"][n, :, 0]):
             likely = "  ".join(f"{outcomes[k]} {p[k]:.3f}" for k in np.argsort(-p, kind="stable")[:5])
             played = outcomes[trace["voices.notes"][n, v, 0]]
-            may = trace["voices.allowed"][n, v, 0] if "voices.allowed" in trace else np.ones(len(p), bool)
-            steered = "" if may.all() else f"   may play {' '.join(outcomes[k] for k in np.flatnonzero(may))}"
+            may = trace["voices.allowed"][n, v, 0] if "voices.allowed" in trace else np.ones(config["keys"] + 1, bool)
+            names = [*outcomes[: config["keys"]], "bans" if model.bans else "pause"]
+            steered = "" if may.all() else f"   may play {' '.join(names[k] for k in np.flatnonzero(may))}"
             lines.append(f"voice {v + 1}   {likely}{steered}   u {trace['voices.u'][n, v, 0]:.3f} -> {played}")
     P = trace["cells.P"][n, 0] if "cells.P" in trace else np.zeros(0)
     likely = [k for k in np.argsort(-P, kind="stable")[:8] if P[k] > 0.005]

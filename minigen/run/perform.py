@@ -1,0 +1,83 @@
+"""A whole piece by a trained model, what to remark about it, and an album of pieces."""
+
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+
+from minigen.draws import uniforms
+from minigen.errors import MinigenError
+from minigen.music import metrics, steering
+from minigen.music.midi import LONGEST
+from minigen.music.midi_out import ringing
+from minigen.music.steering import Steering
+from minigen.run.checkpoint import Trained
+from minigen.run.finetune import Finetune, play_learning
+from minigen.run.sample import play
+
+SILENT = 8  # steps before each piece of an album
+
+
+class Performance(NamedTuple):
+    """The new steps of a piece, and what was behind them."""
+
+    roll: np.ndarray  # (T, 88) of 0/1
+    traces: list[dict]  # of each step, where they were asked for
+    entropy: list[float]  # of the voices at each step, their mean in nats
+    error: MinigenError | None  # what ended it early
+
+
+def perform(
+    trained: Trained, steps: int, seed: int, primer=None, temperature: float = 1.0, asked: Steering | None = None,
+    tune: Finetune | None = None, traced: bool = False,
+) -> Performance:  # fmt: skip
+    """Play so many steps, learning meanwhile if `tune` is given. Weights that become NaN end the piece early; before
+    its first step the error is raised."""
+    settings = {"seed": seed, "primer": primer, "temperature": temperature}
+    settings |= {"extra": asked and steering.given_steps(asked, trained.model.config.voices)}
+    playing = play_learning(trained, tune, **settings) if tune else play(trained, **settings)
+    rows, traces, entropy, ended = [], [], [], None
+    try:
+        for keys, trace in islice(playing, steps):
+            rows.append(keys)
+            traces += [trace] * traced
+            p = trace.get("voices.p", np.zeros((0, 1, 1)))[:, 0]
+            entropy.append(-(p * np.log(p + 1e-30)).sum(axis=1).mean() if len(p) else 0.0)
+    except MinigenError as error:
+        if error.code != 3 or not rows:
+            raise
+        ended = error
+    return Performance(np.array(rows), traces, entropy, ended)
+
+
+def remarks(played: Performance, asked: Steering | None, bar: int) -> list[str]:
+    """How far the music did what was asked, and where it got stuck."""
+    lines = []
+    if asked:
+        shares = steering.satisfied(played.roll, asked, bar)
+        lines.append("steering: " + ", ".join(f"{words} {share:.0%}" for words, share in shares.items()))
+    found = metrics.stuck(played.roll, played.entropy if any(played.entropy) else None)
+    if found:
+        lines.append("take care, the music is stuck: " + "; ".join(f"from step {step} {what}" for step, what in found))
+    return lines
+
+
+def check_album(pieces: int, steps: int) -> None:
+    """Raises MinigenError where so many pieces of so many steps are longer than a file may be."""
+    room = LONGEST // (steps + SILENT)
+    if pieces > room:
+        remedy = f"ask for at most {room}" if room else "ask for fewer --bars"
+        raise MinigenError(f"{pieces} pieces of {steps} steps are longer than a file of {LONGEST:,} steps: {remedy}")
+
+
+def song_of(rolls: list, seed: int) -> np.ndarray:
+    """The song whose beginning the piece of this seed goes on from."""
+    return rolls[int(uniforms(seed, "album", 0, [0], (1,), np.float64)[0, 0] * len(rolls))]
+
+
+def join_album(pieces: list) -> tuple[np.ndarray, np.ndarray]:
+    """Pieces (T, 88) one after the other, 8 silent steps before each -> what is struck and what sounds; the last notes
+    of a piece ring to its end, and not beyond."""
+    silence = np.zeros((SILENT, 88), np.uint8)
+    parts = [part for piece in pieces for part in (silence, piece)]
+    return np.concatenate(parts), np.concatenate([ringing(part) for part in parts])
