@@ -21,6 +21,7 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from importlib import import_module
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -33,40 +34,53 @@ from minigen.kernels import CHOICES, cores, use_kernels
 
 TASKS = ("copy", "rolled", "distance")
 CLAIMS = ("chords", "reader", "crutch", "latency", "finetuning", "octaves", "voices", "meta", *TASKS)
-ANSWERS = ("yes", "no", "not decided")
+ANSWERS = ("yes", "no", "not decided", "not decided at this length")
+VARIANTS = {
+    "": "",
+    "-songs": " *(minigen's own songs)*",
+    "-toys": " *(toy worlds)*",
+    "-long": " *(the diary's length)*",
+}
 
 
 def module_of(claim: str):
     return import_module(f"claims.claim_{'tasks' if claim in TASKS else claim}")
 
 
-def one(claim: str, part: str, seed: int, minutes: float, kernels: str) -> tuple[dict, float]:
+def one(claim: str, part: str, seed: int, minutes: float, args) -> tuple[dict, float]:
     """One seed of one part of a claim, on one core -> what was found, the minutes of processor time it took."""
-    words = use_kernels(kernels, 1)
+    words = use_kernels(args.kernels, 1)
     if seed == 0:
         print(f"{part}: trains and plays by {words}", flush=True)
     began = time.process_time()
-    found = module_of(claim).one(claim, part, seed, minutes)
+    module, folder = module_of(claim), Path("runs") / f"{claim}-long"
+    if args.long:
+        found = module.long(claim, part, seed, folder)
+    else:
+        found = module.one(claim, part, seed, minutes, *([args.corpus] if hasattr(module, "MUSIC") else []))
     return found, (time.process_time() - began) / 60
 
 
-def report(claim: str, found: list[dict], minutes: float, folder: Path) -> None:
-    """Conclude, draw, write and print: found[seed][part] is what `one` found."""
+def report(claim: str, found: list[dict], minutes: float, folder: Path, variant: str = "") -> None:
+    """Conclude, draw, write and print: found[seed][part] is what `one` found. `variant` is "-long", "-songs", ..."""
     module = module_of(claim)
-    lines, verdict = module.conclude(claim, found)
+    long = variant == "-long"
+    lines, verdict = (module.conclude_long if long else module.conclude)(claim, found)
     folder.mkdir(parents=True, exist_ok=True)
-    module.draw(claim, found, folder / f"{claim}.png")
+    name = claim + variant
+    (module.draw_long if long and hasattr(module, "draw_long") else module.draw)(claim, found, folder / f"{name}.png")
     took = f"{len(found)} seeds, {minutes:.0f} minutes of processor time"
-    whole = "\n".join([f"# {claim}", "", module.__doc__.strip(), "", *lines, "", f"**{verdict}** ({took})", ""])
-    write_atomically(folder / f"{claim}.md", lambda file: file.write(whole.encode()))
-    print("\n".join(["", *lines, "", verdict, f"wrote {folder / claim}.md and .png ({took})"]))
+    whole = "\n".join([f"# {name}", "", module.__doc__.strip(), "", *lines, "", f"**{verdict}** ({took})", ""])
+    write_atomically(folder / f"{name}.md", lambda file: file.write(whole.encode()))
+    print("\n".join(["", *lines, "", verdict, f"wrote {folder / name}.md and .png ({took})"]))
 
 
 def verdicts(folder: Path) -> list[str]:
-    """A table of the claims in a folder's reports: in words, what became of each, and of its parts."""
+    """A table of the claims in a folder's reports: in words, what became of each, and of its parts; on what music, and
+    how long, if not on the chorales and as long as by default."""
     lines = ["| | the claim | here | its parts |", "| --- | --- | --- | --- |"]
-    for claim in CLAIMS:
-        if not (path := folder / f"{claim}.md").exists():
+    for claim, (variant, where) in product(CLAIMS, VARIANTS.items()):
+        if not (path := folder / f"{claim}{variant}.md").exists():
             continue
         text = path.read_text(encoding="utf-8")
         line = re.search(rf"^{claim}  +(.+)$", text, re.M)  # a task's, among those of its file
@@ -76,7 +90,7 @@ def verdicts(folder: Path) -> list[str]:
         answers = [part.rpartition(": ")[::2] for part in parts.split("; ")]
         by_kind = {kind: [part for part, answer in answers if answer == kind] for kind in ANSWERS}
         outcomes = [f"*{kind}:* {'; '.join(parts)}" for kind, parts in by_kind.items() if parts]
-        lines.append(f"| [{claim}]({path.name}) | {words} | {outcome} | {'. '.join(outcomes)} |")
+        lines.append(f"| [{path.stem}]({path.name}) | {words}{where} | {outcome} | {'. '.join(outcomes)} |")
     return lines
 
 
@@ -84,14 +98,21 @@ def main():
     parser = Parser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("claim", choices=CLAIMS)
-    add("--seeds", type=number(1, 100, int), default=3)
+    add("--seeds", type=number(1, 100, int), help="default: 3, or what the long form takes")
     add("--minutes", type=number(0.01, 1000), help="of one core, for every model and seed (default: the claim's own)")
+    add("--long", action="store_true", help="crutch, distance: as long as the diary trained (an hour or more)")
+    add("--corpus", choices=("bach", "songs", "toys"), default="bach", help="reader, finetuning, voices: other music")
     add("--kernels", choices=CHOICES, default="auto", help="default: a kernel behind each layer")
     add("--out", type=Path, default=Path("generated"), metavar="FOLDER")
     add("--write", action="store_true", help="into samples/diary, and its sentence into the README.md there")
     args = parser.parse_args()
     args.out = ROOT / "samples" / "diary" if args.write else args.out
     module = module_of(args.claim)
+    long = getattr(module, "LONG", {"claims": ()})
+    if args.long and (args.claim not in long["claims"] or args.minutes):
+        raise MinigenError("--long is for crutch and distance, without --minutes: leave it out")
+    if args.corpus != "bach" and args.corpus not in getattr(module, "MUSIC", ()):
+        raise MinigenError(f"{args.claim} has its own music: leave out --corpus")
     if args.minutes and not module.MINUTES:
         raise MinigenError(f"{args.claim} trains for a number of steps of its own: leave out --minutes")
     print(module.__doc__.strip(), flush=True)
@@ -100,14 +121,16 @@ def main():
     with ProcessPoolExecutor(cores(), mp_context=get_context("spawn")) as pool:
         waiting = [
             {
-                part: pool.submit(one, args.claim, part, seed, args.minutes or module.MINUTES, args.kernels)
-                for part in module.PARTS
+                part: pool.submit(one, args.claim, part, seed, args.minutes or module.MINUTES, args)
+                for part in (long["parts"] if args.long else module.PARTS)
             }
-            for seed in range(args.seeds)
+            for seed in range(args.seeds or (long["seeds"] if args.long else 3))
         ]
         done = [{part: task.result() for part, task in seed.items()} for seed in waiting]
     found = [{part: what for part, (what, _) in seed.items()} for seed in done]
-    report(args.claim, found, sum(minutes for seed in done for _, minutes in seed.values()), args.out)
+    spent = sum(minutes for seed in done for _, minutes in seed.values())
+    variant = "-long" if args.long else "" if args.corpus == "bach" else f"-{args.corpus}"
+    report(args.claim, found, spent, args.out, variant)
     if args.write:
         write_between(args.out / "README.md", "diary", verdicts(args.out))
 

@@ -43,7 +43,8 @@ PIECES = 8
 def job(args, budget: str, name: str, seed: int) -> dict:
     """One rung, one seed, one budget ("time" or "fragments")."""
     use_kernels("auto", 1)
-    model, (train, valid) = LADDER[name](), learned_and_held_out(args.corpus)
+    train, valid = learned_and_held_out(args.corpus)
+    model = LADDER[name]().quiet(train)
     data = Dataset.of(train, model.config)
     limit = {"minutes": args.minutes} if budget == "time" else {"steps": -(-args.fragments // BATCH)}
     ended = [time.process_time()]

@@ -66,8 +66,8 @@ for task in ("copy", "rolled", "distance"):
     x, y = claim_tasks.music(task, np.random.default_rng(0))
     t, b = 100, 7  # x has 80 rows of silence before step 0
     d = 64 if task != "distance" else claim_tasks.DISTANCES[int(x[80 + t, b].sum())]
-    copied.append(bool((y[t, b] == np.roll(x[80 + t - d, b], task == "rolled")).all()))
-    copied.append(not x[80 + claim_tasks.T - claim_tasks.SILENT :].any() and not x[:80].any())
+    copied.append(bool((y[t, b] == np.roll(x[80 + t - d, b], task != "copy")).all()))
+    copied.append(x[80 + claim_tasks.T - claim_tasks.SILENT :].any() == (task == "distance") and not x[:80].any())
 batch = claim_latency.music(8, 5, np.random.default_rng(0))
 roll, counted = batch["roll"][5:], batch["mask"].sum(axis=0)
 copied.append(bool((roll[8:] == roll[:-8]).all() and (counted == claim_latency.T - 2 * 8).all()))
@@ -114,8 +114,7 @@ from claims import claim_tasks
 from minigen.kernels import use_kernels
 
 use_kernels("fast", 1)
-claim_tasks.STEPS = int(sys.argv[2])
-print(json.dumps(claim_tasks.one("copy", sys.argv[1], 0, 0)["errors"]))
+print(json.dumps(claim_tasks.one("copy", sys.argv[1], 0, 0, int(sys.argv[2]))["errors"]))
 """
 
 

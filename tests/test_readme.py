@@ -182,12 +182,14 @@ def ladder_of_the_readme() -> list[list[str]]:
 def test_the_ladder_is_the_ladder():
     """Every rung with its date and what was measured, in the order of the diary."""
     table = rows(RESULTS.partition("<!-- ladder: begin -->")[2].partition("<!-- ladder: end -->")[0])
-    assert [row[1].strip("`") for row in table] == list(LADDER)
+    measured = {row[1].strip("`"): row for row in table}
+    assert list(measured) == [name for name in LADDER if name in measured] and len(measured) >= 11
     shown = ladder_of_the_readme()
     assert [(row[0], row[1].split("`")[1]) for row in shown] == [(LADDER[name].date, name) for name in LADDER]
-    for (_, rung, words, _), measured in zip(shown, table, strict=True):
-        nats = re.search(r": (\d\.\d\d)(?: \(octaves alone\))?$", words)
-        assert nats and measured[5].startswith(f"{nats[1]} "), rung
+    for _, rung, words, _ in shown:
+        row = measured.get(rung.split("`")[1])
+        nats = re.search(r": (\d\.\d\d|not measured yet)(?: \(octaves alone\))?$", words)
+        assert nats and (row[5].startswith(f"{nats[1]} ") if row else nats[1] == "not measured yet"), rung
 
 
 def test_the_recipes_are_the_rungs():
@@ -198,7 +200,8 @@ def test_the_recipes_are_the_rungs():
             LADDER[name].config.with_settings([setting])
     split = [[*row[0].split(" ", 1), *row[1:]] for row in rows(section("The ladder"))]
     other = [row for row in split if not row[1].startswith("`")]
-    assert [row[0] for row in other] == ["13/12", "15/12", "20/12"]
+    assert [row[0] for row in other] == ["13/12", "15/12", "20/12", "21/12,"]
+    assert "--album 58" in other.pop()[3]
     for _, _, words, recipe in other:
         name = words.split("`")[1]
         assert name in LADDER and f"sample.py runs/songs-{name}/best.npz --finetune " in recipe
@@ -217,14 +220,14 @@ def test_the_verdicts_shown_are_the_verdicts_reached():
     """Every claim that was run has its report, its picture, and its own last sentence in the table."""
     text = (DIARY / "README.md").read_text(encoding="utf-8")
     shown = rows(text.partition("<!-- diary: begin -->\n")[2].partition("<!-- diary: end -->")[0])
-    claims = [re.fullmatch(r"\[(\w+)\]\((\w+)\.md\)", row[0]) for row in shown]
+    claims = [re.fullmatch(r"\[([\w-]+)\]\(([\w-]+)\.md\)", row[0]) for row in shown]
     assert all(claim and claim[1] == claim[2] for claim in claims)
     names = [claim[1] for claim in claims]
     assert sorted(names) == sorted(path.stem for path in DIARY.glob("*.md") if path.stem != "README")
-    assert set(names) == set(options_of("scripts/diary.py")[""])
+    assert {name.partition("-")[0] for name in names} == set(options_of("scripts/diary.py")[""])
     for name, (_, words, outcome, parts) in zip(names, shown, strict=True):
         assert (DIARY / f"{name}.png").exists()
         report, own_outcome, own_parts = answer_of(name)
-        assert words in report and outcome == own_outcome, name
+        assert words.partition(" *(")[0] in report and outcome == own_outcome, name
         kinds = re.findall(r"\*(yes|no|not decided):\* (.*?)(?=\. \*|$)", parts)
         assert {(part, kind) for kind, some in kinds for part in some.split("; ")} == own_parts, name

@@ -11,6 +11,7 @@ from minigen.music.dataset import split, trim
 from minigen.music.folders import cached, each_once, read_songs
 from minigen.music.midi import CODE, KEYS, LOWEST, Refused
 from minigen.music.songset import SongSet
+from minigen.music.toys import toy_songs
 
 
 def bach_chorales(log=None, metre: str = "4/4") -> SongSet:
@@ -78,15 +79,18 @@ def _not_of_the_corpus(reason: str) -> Refused:
 
 
 SONGS = Path(__file__).resolve().parents[2] / "samples" / "songs"
-CORPORA = ("songs", "bach")
+CORPORA = ("songs", "bach", "toys")
 
 
 def find_songs(
     sources, corpus: str | None, max_tracks=None, max_tempos=None, metre: str = "4/4", once: bool = True, log=None
 ) -> tuple[SongSet, str]:
-    """The songs of the files named, or of a corpus (minigen's own songs if neither), and a name for them."""
+    """The songs of the files named, or of a corpus (minigen's own songs if neither), and a name for them. The toys are
+    in 4/4 whatever is asked for."""
     if not sources and corpus == "bach":
         return bach_chorales(log, metre), "bach"
+    if not sources and corpus == "toys":
+        return toy_songs(), "toys"
     name = Path(sources[0]).resolve().stem if sources else "songs"
     return read_songs(sources or [SONGS], max_tracks, max_tempos, metre, once), name
 

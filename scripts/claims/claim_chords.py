@@ -13,7 +13,7 @@ diary's did, and once more without it. "None adequate" is left to the ear.
 from dataclasses import replace
 
 import numpy as np
-from claims.common import DARK, QUIET, bars, over_seeds, picture, trained
+from claims.common import DARK, bars, over_seeds, picture, trained
 
 from minigen.adam import Moments, adam
 from minigen.heads import head_backward, head_forward, head_shapes
@@ -23,7 +23,7 @@ from minigen.run.likelihood import independent_keys, linear_voices, nats_per_ste
 from minigen.run.verdict import above, judge, lower, spread, table
 from minigen.union import cross_entropy_backward, cross_entropy_forward
 
-TWELVE = {"keys": 12, "key_shift": True, "voices": 5, "pause_bias": QUIET}
+TWELVE = {"keys": 12, "key_shift": True, "voices": 5}
 HEADS = {
     "independent keys": History(replace(History.config, **TWELVE | {"voices": 0})),
     "voices at once": History(replace(History.config, **TWELVE)),

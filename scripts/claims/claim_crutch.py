@@ -30,7 +30,9 @@ from minigen.run.verdict import in_every, judge, spread, table
 
 PARTS = ("plain", "stop-gradient", "pause", "plain, quiet start", "stop-gradient, quiet start")
 MINUTES = 1.0
-LONG = {"batch": 64, "rate": 0.01, "steps": 2000, "flat": 0.75}
+LONG = {"claims": ("crutch",), "parts": ("plain", "stop-gradient", "pause"), "seeds": 2}
+TRAINED = {"batch": 64, "rate": 0.01, "steps": 2000, "flat": 0.75}
+SHOWN = 1, 100, 300, 500, 1000, 1500, 2000  # steps, in the table of the long form
 QUIET = 6.2  # log(88 * 0.85 / 0.15): seven voices play 0.15 notes per step each
 SILENT, COLLAPSED = 0.01, 0.8  # of the notes: a voice that plays fewer is silent; all others are, where one plays more
 BY_VOICE = {"plays": "its share of the notes", "pauses": "its chance of a pause", "norms": "norm of its gradient"}
@@ -39,7 +41,7 @@ BY_VOICE = {"plays": "its share of the notes", "pauses": "its chance of a pause"
 def one(claim: str, part: str, seed: int, minutes: float) -> dict:
     loss, _, quiet = part.partition(", ")
     model = Conditional(replace(Conditional.config, loss=loss, pause_bias=QUIET if quiet else 0.0))
-    run, _, held_out = trained(model, seed, minutes)
+    run, _, held_out = trained(model, seed, minutes, quiet=False)
     return {"steps": run.step} | figures(model, run.params, held_out)
 
 
@@ -57,7 +59,7 @@ def figures(model, params, held_out) -> dict:
     }
 
 
-def long(part: str, seed: int, folder: Path) -> list[dict]:
+def long(claim: str, part: str, seed: int, folder: Path) -> list[dict]:
     """The diary's own length: 2,000 steps of 64 fragments at 0.01, falling in the last quarter, no quiet start. What
     was measured every 100 steps; it is kept in the folder, and a run that was stopped goes on."""
     model, path, run, found = (
@@ -70,14 +72,14 @@ def long(part: str, seed: int, folder: Path) -> list[dict]:
     if path.exists():
         kept = load(path)
         found = kept.header["training"]["found"]
-        run = Run(kept.params, kept.moments, LONG["rate"], step=found[-1]["steps"])
+        run = Run(kept.params, kept.moments, TRAINED["rate"], step=found[-1]["steps"])
 
     def each(run, losses):
         if run.step == 1 or run.step % 100 == 0:
             found.append({"steps": run.step, "training": float(losses["loss"])} | figures(model, run.params, held_out))
             save(path, model, run.params, run.moments, training={"found": found})
 
-    learn(model, Dataset.of(learned, model.config), seed, **LONG, each=each, run=run)
+    learn(model, Dataset.of(learned, model.config), seed, **TRAINED, each=each, run=run)
     return found
 
 
@@ -99,8 +101,47 @@ def conclude(claim: str, results: list[dict]):
     return lines, judge("Claim 3", parts)
 
 
+def conclude_long(claim: str, results: list[dict]):
+    rows, collapsed = [], {}
+    for part in LONG["parts"]:
+        for seed, found in enumerate(of[part] for of in results):
+            at = {row["steps"]: row for row in found}
+            rows += [
+                [part, str(seed), words, *(f(at[step]) for step in SHOWN if step in at)]
+                for words, f in (
+                    ("nats per step, held out", lambda row: f"{row['nats']:.2f}"),
+                    ("notes of the busiest voice", lambda row: f"{max(row['plays']):.2f}"),
+                    ("voices that play", lambda row: str(sum(share >= SILENT for share in row["plays"]))),
+                )
+            ]
+            collapsed.setdefault(part, []).append(max(found[-1]["plays"]) > COLLAPSED)
+    lines = table(["loss", "seed", "after so many steps", *(f"{step:,}" for step in SHOWN)], rows)
+    parts = {
+        "without the trick training collapses to one voice": all(collapsed["plain"]),
+        "with it it does not": not any(collapsed["stop-gradient"]),
+        "nor with the pause loss instead": not any(collapsed["pause"]),
+    }
+    # two seeds are too few for `judge`; both have to agree
+    mixed = {"without the trick training collapses to one voice": len(set(collapsed["plain"])) > 1}
+    answers = {
+        words: "not decided at this length" if mixed.get(words) else "yes" if holds else "no"
+        for words, holds in parts.items()
+    }
+    return lines, judge("Claim 3, the diary's length", answers)
+
+
 def draw(claim: str, results: list[dict], path) -> None:
     panels = [{"title": words, "xlabel": "voice"} for words in BY_VOICE.values()]
     with picture(path, (13, 4), *panels) as axes:
         for panel, key in zip(axes, BY_VOICE, strict=True):
             curves(panel, {form: of[key] for form, of in over_seeds(results).items()}, range(1, 8), marker=".", lw=0.7)
+
+
+def draw_long(claim: str, results: list[dict], path) -> None:
+    """Nats per step and the busiest voice's share over training, a curve for each seed."""
+    nats = {"title": "nats per step, held out", "xlabel": "step", "yscale": "log"}
+    busiest = {"title": "notes of the busiest voice", "xlabel": "step", "ylim": (0, 1.02)}
+    with picture(path, (11, 4), nats, busiest) as axes:
+        for panel, f in zip(axes, (lambda row: row["nats"], lambda row: max(row["plays"])), strict=True):
+            groups = {part: [[f(row) for row in of[part]] for of in results] for part in LONG["parts"]}
+            curves(panel, groups, [row["steps"] for row in results[0][LONG["parts"][0]]], lw=1)

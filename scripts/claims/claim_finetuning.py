@@ -30,7 +30,7 @@ KINDS = {  # the mode, the updates before each step and their rate
     "final": (OFF, "reset 1 x 1e-4", "reset 10 x 1e-4", "moving 1 x 1e-5", "moving 1 x 1e-4"),
     "capsules": (OFF, "reset 1 x 1e-4", "reset 1 x 1e-3", "moving 1 x 1e-6"),
 }
-PARTS = tuple(KINDS)
+PARTS, MUSIC = tuple(KINDS), ("bach", "songs", "toys")
 SMALL = {LOOP: 4, LIKENESS: 0.05}  # a gain under a beat, or under a step in twenty, is none
 
 
@@ -40,9 +40,9 @@ def measure(roll) -> dict[str, float]:
     return {LOOP: longest_repeat(roll, range(1, 17)), LIKENESS: likeness(roll), "different chords": len(chords)}
 
 
-def one(claim: str, part: str, seed: int, minutes: float) -> dict:
+def one(claim: str, part: str, seed: int, minutes: float, corpus: str = "bach") -> dict:
     model = LADDER[part]()
-    run, _, held_out = trained(model, seed, minutes)
+    run, _, held_out = trained(model, seed, minutes, corpus)
     learned, third = Trained(model, run.params, {}, run.moments), len(held_out) // 3
     judged, primers = [song[:STEPS] for song in held_out[:third]], held_out[third:]
     results = {"songs": [measure(song[:STEPS]) for song in held_out if len(song) >= STEPS]}

@@ -8,10 +8,8 @@ steps is the one of 0.3, 1, 3 and 10 that helps the network most, before the thr
 learned. Tried before: 40 updates and no quiet start; nothing was decided.
 """
 
-from dataclasses import replace
-
 import numpy as np
-from claims.common import QUIET, RATE, curves, over_seeds, picture, trained
+from claims.common import RATE, curves, over_seeds, picture, trained
 
 from minigen.ladder import PauseLoss
 from minigen.music.dataset import Dataset, whole_songs
@@ -32,7 +30,7 @@ def loss_after(model, params, batch, steps: int, rate: float) -> float:
 
 
 def one(claim: str, part: str, seed: int, minutes: float) -> dict:
-    model = PauseLoss(replace(PauseLoss.config, pause_bias=QUIET))
+    model = PauseLoss()
     base, learned, held_out = trained(model, seed, minutes)
     data, length = Dataset.of(learned, model.config), model.config.fragment
     known = data.batch(seed, "choosing", 0, range(8))

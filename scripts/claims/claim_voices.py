@@ -10,17 +10,15 @@ its classes it spreads, the exponential of its entropy. The voices have a quiet 
 steps of 100.
 """
 
-from dataclasses import replace
-
 import numpy as np
-from claims.common import COLOURS, QUIET, evaluate, over_seeds, picture, trained
+from claims.common import COLOURS, evaluate, over_seeds, picture, trained
 
 from minigen.ladder import LADDER
 from minigen.ops import one_hot
 from minigen.run.verdict import above, given_a_note, judge, spread, table
 from minigen.voices import voices_forward
 
-PARTS, MINUTES = ("final", "pause-loss"), 4.0
+PARTS, MINUTES, MUSIC = ("final", "pause-loss"), 4.0, ("bach", "songs", "toys")
 PIECES, STEPS, SHOWN = 8, 256, 40
 
 
@@ -51,9 +49,9 @@ def while_playing(model, params) -> dict:
     }
 
 
-def one(claim: str, part: str, seed: int, minutes: float) -> dict:
-    model = LADDER[part](replace(LADDER[part].config, pause_bias=QUIET))
-    run, _, held_out = trained(model, seed, minutes)
+def one(claim: str, part: str, seed: int, minutes: float, corpus: str = "bach") -> dict:
+    model = LADDER[part]()
+    run, _, held_out = trained(model, seed, minutes, corpus)
     batch, _, _, trace = evaluate(model, run.params, held_out)
     p = trace["voices.p"][0]
     x = model.music(batch["roll"][-len(p) :], bool)

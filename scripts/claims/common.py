@@ -11,14 +11,15 @@ from minigen.run.plots import save
 from minigen.run.train import learn
 
 BATCH, RATE = 16, 0.003
-QUIET = 3.9  # log(12 x 4), the quiet start: with this bias of the pause five voices begin at one class per step
 DARK, PALE = "#1f4e79", "#b7cadd"
 COLOURS = ("#9db4c0", DARK, "#f2a541", "#a3c585", "#3b7d3b")
 
 
-def trained(model, seed: int, minutes: float):
-    """A rung trained on the chorales for so many minutes of one core -> its run, the songs learned, those held out."""
-    learned, held_out = learned_and_held_out("bach")
+def trained(model, seed: int, minutes: float, corpus: str = "bach", quiet: bool = True):
+    """A rung trained on a corpus for so many minutes of one core, with a quiet start if not told otherwise -> its run,
+    the songs learned, those held out."""
+    learned, held_out = learned_and_held_out(corpus)
+    model = model.quiet(learned) if quiet else model
     return learn(model, Dataset.of(learned, model.config), seed, BATCH, RATE, minutes=minutes), learned, held_out
 
 
