@@ -51,7 +51,8 @@ def test_an_album_is_pieces_with_silence_before_each(place):
 
 def test_an_album_learns_anew_for_each_piece(place):
     """Weights and moments go back to the checkpoint's: the second piece alone is the same."""
-    learn = "--finetune", "moving", "--finetune-rate", "0.01", "--primer", "songs", "--bars", "1", "--out"
+    learn = "--finetune", "moving", "--finetune-rate", "0.01", "--finetune-window", "16", "--kernels", "reference"
+    learn = *learn, "--primer", "songs", "--bars", "1", "--out"
     ways = [("sample", ["fresh.npz", "--album", str(n), "--seed", str(seed), *learn, f"{n}{seed}"])
             for n, seed in ((2, 0), (1, 1))]  # fmt: skip
     for code, _, err in one_after_the_other(ways, place):
