@@ -15,7 +15,7 @@ from minigen.lstm import lstm_forward, lstm_layer_backward
 from minigen.ops import join, one_hot
 from minigen.params import linear_shapes, lstm_shapes
 from minigen.union import products_of_others
-from minigen.voices import draw
+from minigen.voices import draw, keep_pause_probability
 
 
 def banning_shapes(K: int, features: int, H: int) -> dict[str, tuple]:
@@ -55,7 +55,10 @@ def _decide(z, v: int, V: int, decided, given):
     if "voices.allowed" in given:
         allowed = given["voices.allowed"][v]
         may_ban = array_module(z).broadcast_to(allowed[..., K:], allowed[..., :K].shape)
-        return draw(z, u, undecided(decided) & join(allowed[..., :K], may_ban))
+        open_keys = undecided(decided) & join(allowed[..., :K], may_ban)
+        # bans keep their probability, and that of the keys that are not allowed is shared among the allowed ones
+        on = keep_pause_probability(join(z[..., :K], z[..., :1]), join(open_keys[..., :K], allowed[..., K:]))[..., :K]
+        return draw(join(on, z[..., K:]), u, open_keys)
     if "forced" in given:
         return draw(z, u, true_decisions(given["truth"], decided, V - 1 - v))
     outcomes = draw(z, u)
@@ -63,8 +66,9 @@ def _decide(z, v: int, V: int, decided, given):
 
 
 def banning_forward(params, features, V: int, state, given, temperature=1.0):
-    """features (T, B, F), given (minigen/draws.py): `voices.u`, with `truth` where decisions are flipped; or
-    `voices.notes` -> (p (V, T, B, 2K), notes (V, T, B) the outcomes, state), cache."""
+    """features (T, B, F), the voices' states (B, H), given (minigen/draws.py): `voices.u`, with `truth` where decisions
+    are flipped (or with `forced` too: true ones drawn), or with `voices.allowed` (V, T, B, K+1), whose last is for all
+    bans; or `voices.notes` -> (p (V, T, B, 2K), notes (V, T, B) the outcomes, state), cache."""
     xp = array_module(features)
     T, B, F = features.shape
     outcomes = params["decide.b"].shape[0]
@@ -118,7 +122,7 @@ def marginal_backward(dP, cache):
     return join(dP * not_banned, -dP * P_on) * prefix * suffix
 
 
-def path_weight(p, notes, truth):
+def decision_weight(p, notes, truth):
     """`prod_v m_v`, m_v the mass of the true decisions that voice v was restricted to (`true_decisions`):
     p (V, ..., 2K), notes (V, ...), truth (..., K) -> (...)."""
     xp, V, outcomes = array_module(p), len(p), p.shape[-1]

@@ -32,7 +32,7 @@ class Config:
     linked: bool = False  # such capsules read each other's state too
     interleaved: bool = False  # feedback's rounds share one state
     loss: str = "plain"  # or "stop-gradient", or "pause"
-    pause_bias: float = 0.0  # of every voice's pause, at first: log(K (1-p) / p) lets it play p notes per step
+    pause_bias: float = 0.0  # of every voice's pause (or bans), at first: minigen/ladder/rung.py `quiet`
     decoder_hidden: int = 100
     key_shift: bool = False  # train on -6..+5 semitones
     metre: str = "4/4"

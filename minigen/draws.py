@@ -11,13 +11,13 @@ run, another rank, another device, the third of ten outputs.
     voices.u        (V, T, B)       uniforms that the voices draw with
     cells.u         (T, B, K)       uniforms for independent keys
     decoder.u       (T, B, 88)      uniforms for the octave decoder
-    voices.notes    (V, T, B)       outcomes that the voices play instead of drawing; K is the pause
+    voices.notes    (V, T, B)       outcomes that the voices play, not drawn; K is the pause (or K+k a ban of k)
     keys            (T, B, 88)      keys that are struck instead of drawing octaves
     voices.allowed  (V, T, B, K+1)  bool, the outcomes that each voice may draw; the pause keeps its probability
     inject          (T, B, 88)      keys that sound, whatever the octave decoder would draw for their classes
     classes         (T, B, 12)      what `decoder` plays, since it makes up no music
     truth           (T, B, K)       the true keys: in `loss` voices draw among them and the pause
-    forced          True            with truth: voices also draw so that no true key is left over; in `voices_forward`
+    forced          True            with truth: voices also draw so that no true key is left over (particle filter)
     union.factors   (V, T, B, K)    the factors 1 - P that the stop-gradient trick takes as constants (gradient check)
 """
 

@@ -9,8 +9,10 @@
     python scripts/diary.py voices       7. later voices repeat earlier ones; pause begets pause
     python scripts/diary.py meta         what its author wished for: weights that know they will be finetuned
     python scripts/diary.py copy         the reader's own tasks: also rolled, distance
+    python scripts/diary.py reader --corpus toys     (finetuning, voices) on music that repeats itself: also songs
+    python scripts/diary.py crutch --long            (distance) as long as the diary trained: an hour or more
 
-Each trains on the chorales (latency and the tasks on patterns and random bits) with 3 seeds, in under 15 minutes on two
+Each trains on the chorales (latency and the tasks on patterns and random bits) with 3 seeds, in about 15 minutes on two
 cores. It prints its figures, writes them and a picture into generated/ (with --write into samples/diary/, and its
 sentence into the table in samples/diary/README.md), and ends in one sentence: the claim holds, does not hold here, or
 is not decided.

@@ -44,7 +44,7 @@ def music(args, trained) -> tuple[list, list, str]:
     header, c = trained.header, trained.model.config
     known = header.get("split", {})
     limits = {name: known.get(name) for name in ("max_tracks", "max_tempos")} | {"metre": c.metre, "log": print}
-    name = header.get("data", "").partition(":")[0]
+    name = checkpoint.corpus_of(header)
     own = name if name in CORPORA else None
     if not (args.sources or args.corpus or own):
         raise MinigenError(f"{args.checkpoint} was trained on a folder: name it, or other music to judge it on")

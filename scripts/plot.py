@@ -14,11 +14,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from minigen.errors import MinigenError, Parser, number, run
-from minigen.music.corpus import CORPORA, learned_and_held_out
-from minigen.music.dataset import trim
-from minigen.music.midi import read_midi
+from minigen.music.corpus import CORPORA, find_songs
+from minigen.music.dataset import split, trim
 from minigen.run import checkpoint
 from minigen.run.passage import generated, pages, read
+from minigen.run.perform import music_of
 from minigen.run.plots import plot_passage, plot_step
 from minigen.run.trace import config_of, in_words, is_trace, load_trace, outcomes_of, replay
 
@@ -28,14 +28,19 @@ BARS = 16  # of a picture
 def of_song(args) -> tuple[dict, object, str]:
     """What a checkpoint makes of a song: the passage, the configuration, a title."""
     trained = checkpoint.load(args.file)
-    model, name = trained.model, trained.header.get("data", "").partition(":")[0]
-    if args.song is None and name not in CORPORA:
-        raise MinigenError(f"{args.file} was trained on a folder: name a song, FILE.mid, to look at")
-    if args.song is None:
-        roll, title = learned_and_held_out(name)[1][0], f"the first held-out song of {name}"
+    model, header, c = trained.model, trained.header, trained.model.config
+    corpus, known = checkpoint.corpus_of(header), header.get("split", {})
+    if args.song:
+        roll, title = trim(music_of(args.song, c.metre, "song").roll, c.bar), args.song.name
+    elif corpus in CORPORA and "seed" in known:
+        songs, _ = find_songs([], corpus, metre=c.metre, log=print)
+        roll, title = (
+            trim(split(songs, known["seed"], known["valid"])[1].rolls[0], c.bar),
+            f"a held-out song of {corpus}",
+        )
     else:
-        roll, title = trim(read_midi(args.song, metre=model.config.metre), model.config.bar), args.song.name
-    return read(model, trained.params, roll), model.config, f"{args.file.name}, {model.name}: {title}"
+        raise MinigenError(f"it is not known which songs {args.file} holds out: name a song, FILE.mid, to look at")
+    return read(model, trained.params, roll), c, f"{args.file.name}, {model.name}: {title}"
 
 
 def main():
@@ -44,7 +49,12 @@ def main():
     add("file", type=Path, metavar="FILE.npz", help="a checkpoint, or what scripts/sample.py --trace wrote")
     add("song", nargs="?", type=Path, metavar="SONG.mid", help="what a checkpoint is to read")
     add("--step", type=number(0, 10**9, int), help="of a trace: only this new step of the piece, from 0")
-    add("--out", type=Path, metavar="FILE.png", help="default: beside the trace, or here")
+    add(
+        "--out",
+        type=Path,
+        metavar="FILE.png",
+        help="default: beside the trace, or here; pages are called FILE-barsN-M.png",
+    )
     add("--replay", type=Path, metavar="CHECKPOINT", help="of a trace: play it again with these weights, and compare")
     args = parser.parse_args()
     if args.out and args.out.suffix != ".png":
@@ -56,7 +66,10 @@ def main():
         raise MinigenError(f"--step and --replay are for what sample.py --trace wrote: {args.file} is none")
     if traced and args.song:
         raise MinigenError(f"{args.file} is a piece and needs no song: leave out {args.song}")
-    base = args.out or (args.file if traced else Path(f"{(args.song or args.file).stem}.png"))
+    label = args.file.stem
+    if label in ("best", "last"):  # of a run
+        label = f"{args.file.resolve().parent.name}-{label}"
+    base = args.out or (args.file if traced else Path(f"{args.song.stem if args.song else label}.png"))
     base.parent.mkdir(parents=True, exist_ok=True)
     if traced:
         trace = load_trace(args.file)

@@ -22,19 +22,19 @@ import numpy as np
 from tqdm import tqdm
 
 from minigen.backend import use_device
-from minigen.errors import MinigenError, Parser, attempt, command, number, run
+from minigen.errors import MinigenError, Parser, attempt, command, number, plural, run
 from minigen.kernels import CHOICES, use_kernels
 from minigen.ladder import LADDER
 from minigen.music import metrics
 from minigen.music.corpus import CORPORA, find_songs
 from minigen.music.dataset import trim
-from minigen.music.midi import Refused, Song, read_song
+from minigen.music.midi import Song
 from minigen.music.midi_out import write_midi
 from minigen.music.steering import Steering, steer
 from minigen.run import checkpoint
 from minigen.run.finetune import MODES, Finetune
-from minigen.run.folder import print_found
-from minigen.run.perform import check_album, join_album, perform, remarks, song_of
+from minigen.run.folder import check_grid, print_found
+from minigen.run.perform import check_album, join_album, music_of, perform, remarks, song_of
 from minigen.run.plots import plot_album, plot_roll
 from minigen.run.sample import begin
 from minigen.run.trace import save_trace
@@ -87,21 +87,6 @@ def arguments():
     return args
 
 
-def music_of(path: Path | None, metre: str, what: str) -> Song | None:
-    """A MIDI file in the model's metre; None for none."""
-    if path is None:
-        return None
-    try:
-        song = read_song(path, metre=metre)
-    except Refused as reason:
-        flag = reason.remedy.removeprefix("train on it with ")
-        remedy = f"name a MIDI file in {metre}" + f", or a model of train.py {flag}" * (flag != reason.remedy)
-        raise MinigenError(f"{path} cannot be a {what}, {reason}: {remedy}") from reason
-    for warning in song.warnings:
-        print(f"take care, {path}: {warning}")
-    return song
-
-
 def asked_for(args, model, melody: Song | None) -> Steering | None:
     """What --key, --chords and --inject ask for."""
     if args.key is None and args.chords is None and args.inject is None:
@@ -128,34 +113,45 @@ def info(trained: checkpoint.Trained) -> None:
             print(f"  {name:15} {of:.4g}" if isinstance(of, float) else f"  {name:15} {of}")
 
 
-def album(args, trained, asked: Steering | None, label: str):
-    """Pieces of seeds SEED, SEED+1, ..., each from the first bars of a song drawn by its seed, in one file."""
-    c, pieces, songs = trained.model.config, [], songs_of(args, trained)
-    for seed in tqdm(range(args.seed, args.seed + args.album), "playing", disable=None, leave=False):
-        primer, _ = begin(trained.model, song_of(songs, seed), args.bars, args.primer_bars)
-        played = perform(trained, args.bars * c.bar, seed, primer, args.temperature, asked, args.tune)
-        pieces.append(played.roll)
-        if played.error:
-            break
-    roll, sounding = join_album(pieces)
-    name = args.out / f"{label}-{trained.model.name}-album{len(pieces)}-seed{args.seed}"
-    write_midi(f"{name}.mid", roll, args.bpm or 120, sounding, metre=c.metre)
-    title = f"{label}, {trained.model.name}, seeds {args.seed} to {args.seed + len(pieces) - 1}"
-    attempt(f"the picture {name}.png", lambda: plot_album(f"{name}.png", pieces, c.bar, title))
-    print(f"wrote {name}.mid and {name}.png: {len(pieces)} pieces of {args.bars} bars, {len(roll):,} steps, ", end="")
-    print(f"{metrics.notes_per_step(pieces):.2f} notes per step; each goes on from a song, which is left out")
-    if played.error:
-        raise played.error
+def album(args, trained, asked: Steering | None, label: str, bpm: float):
+    """Pieces of seeds SEED, SEED+1, ..., each from the first bars of a song drawn by its seed, in one file. What was
+    played before an error or Ctrl-C is written."""
+    c, pieces, songs, ended = trained.model.config, [], songs_of(args, trained), None
+    try:
+        for seed in tqdm(range(args.seed, args.seed + args.album), "playing", disable=None, leave=False):
+            primer, _ = begin(trained.model, song_of(songs, seed), args.bars, args.primer_bars)
+            played = perform(trained, args.bars * c.bar, seed, primer, args.temperature, asked, args.tune)
+            pieces.append(played.roll)
+            for line in remarks(played, asked, c.bar):
+                tqdm.write(f"piece {len(pieces)}: {line}", file=sys.stdout)
+            if played.error:
+                raise played.error
+    except (MinigenError, KeyboardInterrupt) as error:
+        ended = error
+    if pieces:
+        roll, sounding = join_album(pieces)
+        name = args.out / f"{label}-{trained.model.name}-album{len(pieces)}-seed{args.seed}"
+        write_midi(f"{name}.mid", roll, bpm, sounding, metre=c.metre)
+        title = f"{label}, {trained.model.name}, seeds {args.seed} to {args.seed + len(pieces) - 1}"
+        drawn = attempt(f"the picture {name}.png", lambda: plot_album(f"{name}.png", pieces, c.bar, title))
+        print(
+            f"wrote {name}.mid{f' and {name}.png' * drawn}: {plural(len(pieces), 'piece')}, {len(roll):,} steps, ",
+            end="",
+        )
+        print(f"{metrics.notes_per_step(pieces):.2f} notes per step; each goes on from a song, which is left out")
+    if ended:
+        raise ended
 
 
 def songs_of(args, trained) -> list:
     """The songs of the --primer folder, or of the corpus that the checkpoint was trained on."""
-    name = trained.header.get("data", "").partition(":")[0]
-    if not args.primer and name not in CORPORA:
-        raise MinigenError(f"{args.checkpoint} was trained on a folder: name songs to begin from, --primer FOLDER")
-    sources = [args.primer] if args.primer else []
-    songs, _ = find_songs(sources, name, metre=trained.model.config.metre, log=print)
-    print_found(songs)
+    c, corpus = trained.model.config, checkpoint.corpus_of(trained.header)
+    if not args.primer and corpus not in CORPORA:
+        raise MinigenError(f"{args.checkpoint} was trained on no corpus: name songs to begin from, --primer FOLDER")
+    songs, _ = find_songs([args.primer] if args.primer else [], corpus, metre=c.metre, log=print)
+    check_grid(songs, c, "name a folder of such songs, --primer FOLDER")
+    if args.primer:
+        print_found(songs)
     return songs.rolls
 
 
@@ -193,7 +189,7 @@ def main():
         label = f"{args.checkpoint.resolve().parent.name}-{label}"
     args.out.mkdir(parents=True, exist_ok=True)
     if args.album:
-        return album(args, trained, asked, label)
+        return album(args, trained, asked, label, bpm)
     for seed in range(args.seed, args.seed + args.num_outputs):
         began = time.monotonic()
         tuned = args.temperature, asked, args.tune, bool(args.trace)

@@ -19,7 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from minigen.config import CHOICES
-from minigen.errors import MinigenError, Parser, number, run
+from minigen.errors import MinigenError, Parser, command, number, run
+from minigen.files import write_atomically
 from minigen.ladder import Banning
 from minigen.params import Params
 from minigen.run import checkpoint
@@ -76,14 +77,30 @@ def to_torch(params) -> dict:
     return found
 
 
+def names_there() -> list[str]:
+    """Every name that a state dict may have."""
+    kinds = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+    return [f"{module}.{kind}" for module in LSTMS.values() for kind in kinds] + [
+        f"{module}.{kind}" for module in LINEARS.values() for kind in ("weight", "bias")
+    ]
+
+
 def to_checkpoint(path: Path, out: Path, args, torch) -> None:
     """Read a state dict, and write a checkpoint."""
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
-        arrays = from_torch({name: tensor.numpy().astype(np.float32) for name, tensor in found.items()})
+        arrays = from_torch({name: tensor.detach().numpy().astype(np.float32) for name, tensor in found.items()})
     except Exception as error:  # a foreign file can fail anywhere; a missing layer is a KeyError
         missing = f"the layer {error.args[0]} is missing" if isinstance(error, KeyError) else type(error).__name__
-        raise MinigenError(f"{path} is no state dict of such a model ({missing}): see --help for the names") from error
+        raise MinigenError(
+            f"{path} is no state dict of such a model ({missing}): save model.state_dict() alone, with the names of "
+            "LSTMS and LINEARS in this script"
+        ) from error
+    unknown = sorted(set(found) - set(names_there()))
+    if unknown:
+        raise MinigenError(f"{path} has a layer {unknown[0]} that banning has not: it is another model")
+    if not all(np.isfinite(array).all() for array in arrays.values()):
+        raise MinigenError(f"{path} holds weights that are NaN or infinite: use an earlier file")
     c = replace(
         Banning.config, hidden=len(arrays["local.Wh"]), aggregator=len(arrays["aggregator.Wh"]),
         voice_hidden=len(arrays["voice.Wh"]), voices=args.voices, time_order=args.time_order, time_of=args.time_of,
@@ -94,7 +111,6 @@ def to_checkpoint(path: Path, out: Path, args, torch) -> None:
         other = checkpoint.load(args.decoder)
         if "octave.Wx" not in other.params.views:
             raise MinigenError(f"{args.decoder} has no octave decoder: name a checkpoint of a model on 12 classes")
-        c = replace(c, decoder_hidden=other.model.config.decoder_hidden)
         arrays |= {name: view for name, view in other.params.views.items() if name.partition(".")[0] in DECODER}
     c = replace(c, decoder_hidden=len(arrays["octave.Wh"]))
     model = Banning(c)
@@ -126,6 +142,8 @@ def main():
         import torch
     except ImportError:
         raise MinigenError('this needs PyTorch: pip install -e ".[peers]"') from None
+    if args.source.is_dir():
+        args.source /= "best.npz"  # a run folder
     if not args.source.exists():
         raise MinigenError(f"there is no file {args.source}: name a state dict (.pt) or a checkpoint (.npz)")
     if {args.source.suffix, args.out.suffix} != {".pt", ".npz"}:
@@ -136,10 +154,16 @@ def main():
         trained = checkpoint.load(args.source)
         if trained.model.name != Banning.name:
             raise MinigenError(f"{args.source} is a {trained.model.name}: name a checkpoint of {Banning.name}")
-        tensors = {name: torch.from_numpy(array.copy()) for name, array in to_torch(trained.params).items()}
-        torch.save(tensors, args.out)
         c = trained.model.config
-        print(f"its time bits: {c.time_order}, of the {c.time_of} step; {c.voices} voices")
+        if (c.lags, c.metre, c.time_bits) != (Banning.config.lags, "4/4", Banning.config.time_bits):
+            raise MinigenError(
+                f"{args.source} has other lags, another metre or other time bits than the original, and a state dict "
+                "cannot say so: train one without --set and --metre"
+            )
+        tensors = {name: torch.from_numpy(array.copy()) for name, array in to_torch(trained.params).items()}
+        write_atomically(args.out, lambda file: torch.save(tensors, file))
+        flags = "--time-order", c.time_order, "--time-of", c.time_of, "--voices", c.voices
+        print(f"back: {command('torch_weights', args.out, 'FILE.npz', *flags)}")
     print(f"wrote {args.out}")
 
 

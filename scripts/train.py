@@ -216,6 +216,7 @@ def main(ranks: Ranks):
         "split": identity,
         "licence": "that of the music it was trained on" if args.sources else LICENCES[name],
         "command": args.command,
+        "corpus": None if args.sources else name,
         "learned": [digest_of(roll) for roll in train],
     }
     state.ledger.ranks = ranks

@@ -1117,8 +1117,8 @@ def judge_banning(m):
     one, played = np.array([1.0, 0, 0]), np.array([1.0, 0, 0, 0, 0, 0])
     same(m.true_decisions(one, played, 0), np.array([False, False, False, False, True, True]))
     early = np.array([0, 5, 6])[:, None]  # of four keys the true one first, then two bans
-    close(m.path_weight(np.full((3, 1, 8), 1 / 8), early, np.array([[1.0, 0, 0, 0]])), [4 / 8 * 3 / 8 * 2 / 8])
-    weight = m.path_weight(p, told, truth)
+    close(m.decision_weight(np.full((3, 1, 8), 1 / 8), early, np.array([[1.0, 0, 0, 0]])), [4 / 8 * 3 / 8 * 2 / 8])
+    weight = m.decision_weight(p, told, truth)
     for t, b in np.ndindex(T, B):
         expected, left, seen = 1.0, set(np.flatnonzero(truth[t, b])), set()
         for v in range(V):

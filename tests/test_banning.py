@@ -11,13 +11,13 @@ from scipy.stats import chisquare
 from minigen.banning import (
     banning_forward,
     banning_shapes,
+    decision_weight,
     flip,
     marginal_forward,
-    path_weight,
     true_decisions,
     undecided,
 )
-from minigen.ladder import Banning, rung
+from minigen.ladder import Banning
 from minigen.params import Params
 from minigen.run import checkpoint
 from minigen.run.likelihood import particles
@@ -78,6 +78,21 @@ def test_while_training_every_decision_is_true_and_as_likely_as_its_key():
     assert chisquare(counts, B * expected).pvalue > 0.001
 
 
+def test_steered_voices_play_as_often_as_they_would_have():
+    """What keys that are not allowed had is shared among the allowed ones; bans keep what they had."""
+    params, features = voices()
+    B, allowed = 20_000, np.array([True, False, True, True])
+    u = np.random.default_rng(4).random((V, 1, B))
+    given = {"voices.u": u, "voices.allowed": np.broadcast_to(allowed, (V, 1, B, K + 1))}
+    (p, notes, _), _ = banning_forward(params, features.repeat(B, axis=1), V, state_of(B), given)
+    p = p[0, 0, 0]
+    on = p[:K] * allowed[:K]
+    on *= p[:K].sum() / on.sum()
+    expected = B * np.concatenate([on, p[K:]])
+    counts = np.bincount(notes[0, 0], minlength=2 * K)
+    assert counts[1] == 0 and chisquare(counts[expected > 0], expected[expected > 0]).pvalue > 0.001
+
+
 def test_the_paths_have_the_chances_that_they_claim():
     params, features = voices()
     paths, B = chances(params, features), 50_000
@@ -117,7 +132,7 @@ def test_forced_decisions_leave_no_true_key_over():
     assert true_decisions(truth, one, 0).tolist() == [[False, True, False, False, False, False]]
     p = np.full((2, 1, 6), 1 / 6)
     notes = np.array([[0], [1]])
-    np.testing.assert_allclose(path_weight(p, notes, truth), [2 / 6 * 1 / 6])
+    np.testing.assert_allclose(decision_weight(p, notes, truth), [2 / 6 * 1 / 6])
 
 
 def test_the_marginal_is_that_of_two_unions():
@@ -204,4 +219,4 @@ def test_a_foreign_file_is_refused(tmp_path):
     for name in ("few.pt", "junk.pt", "none.pt"):
         ended = script("torch_weights", tmp_path / name, tmp_path / "out.npz")
         assert ended.returncode == 2 and ended.stderr.startswith("error: ") and name in ended.stderr
-    assert rung("banning").name == "banning" and not (tmp_path / "out.npz").exists()
+    assert not (tmp_path / "out.npz").exists()

@@ -28,6 +28,11 @@ HEADER_LIMIT = 1 << 20
 FIELDS = {"model": str, "adam_step": int, "training": dict, "split": dict, "metrics": dict, "data": str}
 
 
+def corpus_of(header: dict) -> str | None:
+    """The corpus that a model was trained on, or None for a folder; an older file names it before a colon."""
+    return header.get("corpus", header.get("data", "").partition(":")[0])
+
+
 class Trained(NamedTuple):
     """A model with its weights, as `load` returns it: all that sampling and further training need."""
 

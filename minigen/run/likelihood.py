@@ -17,8 +17,7 @@ float32. Networks run where their weights are, particles too; what they give is 
 import numpy as np
 
 from minigen.backend import array_module, on_device, to_host
-from minigen.banning import banning_forward
-from minigen.banning import path_weight as decided_weight
+from minigen.banning import banning_forward, decision_weight
 from minigen.draws import uniforms
 from minigen.linear import softmax_forward
 from minigen.music.dataset import whole_songs
@@ -105,7 +104,7 @@ def particles(params, features, x, V: int, N: int, seed: int, state: dict | None
     """
     xp, (T, B, _) = array_module(params.flat), x.shape
     bans = "decide.W" in params.views
-    forward, weight_of = (banning_forward, decided_weight) if bans else (voices_forward, path_weight)
+    forward, weight_of = (banning_forward, decision_weight) if bans else (voices_forward, path_weight)
     if state is None:
         sizes = {f"voice{v + 1}": params["voice.Wh" if bans else f"voice{v + 1}.Wh"].shape[0] for v in range(V)}
         state = {f"{name}.{part}": xp.zeros((B * N, H), params.dtype) for name, H in sizes.items() for part in "hc"}

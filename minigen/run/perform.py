@@ -8,7 +8,7 @@ import numpy as np
 from minigen.draws import uniforms
 from minigen.errors import MinigenError
 from minigen.music import metrics, steering
-from minigen.music.midi import LONGEST
+from minigen.music.midi import LONGEST, Refused, Song, read_song
 from minigen.music.midi_out import ringing
 from minigen.music.steering import Steering
 from minigen.run.checkpoint import Trained
@@ -60,6 +60,22 @@ def remarks(played: Performance, asked: Steering | None, bar: int) -> list[str]:
     if found:
         lines.append("take care, the music is stuck: " + "; ".join(f"from step {step} {what}" for step, what in found))
     return lines
+
+
+def music_of(path, metre: str, what: str) -> Song | None:
+    """A MIDI file in a model's metre; None for none. What was left out of it is said. Raises MinigenError where it
+    cannot be used."""
+    if path is None:
+        return None
+    try:
+        song = read_song(path, metre=metre)
+    except Refused as reason:
+        flag = reason.remedy.removeprefix("train on it with ")
+        remedy = f"name a MIDI file in {metre}" + f", or a model of train.py {flag}" * (flag != reason.remedy)
+        raise MinigenError(f"{path} cannot be a {what}, {reason}: {remedy}") from reason
+    for warning in song.warnings:
+        print(f"take care, {path}: {warning}")
+    return song
 
 
 def check_album(pieces: int, steps: int) -> None:

@@ -161,7 +161,7 @@ def plot_passage(path, passage: dict, config, title: str, read: bool = True) -> 
 def _rows_to_name(n: int) -> list[tuple[int, str]]:
     """(row, name) of some of the outcomes of a voice: n is K+1 with the pause, or 2K with the keys that are banned."""
     K = 12 if n < 88 else 88
-    some = range(0, 12, 3) if K == 12 else range(15, 88, 24)
+    some = range(2, 12, 4) if K == 12 else range(15, 88, 24)
     named = [(k, NAMES[k] if K == 12 else key_name(k)) for k in some]
     return named + ([(K, "pause")] if n == K + 1 else [(K + k, f"no {name}") for k, name in named])
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from claims.common import curves, evaluate, over_seeds, picture, trained
 
+from minigen.errors import MinigenError
 from minigen.ladder import Conditional
 from minigen.music.corpus import learned_and_held_out
 from minigen.music.dataset import Dataset
@@ -62,22 +63,20 @@ def figures(model, params, held_out) -> dict:
 def long(claim: str, part: str, seed: int, folder: Path) -> list[dict]:
     """The diary's own length: 2,000 steps of 64 fragments at 0.01, falling in the last quarter, no quiet start. What
     was measured every 100 steps; it is kept in the folder, and a run that was stopped goes on."""
-    model, path, run, found = (
-        Conditional(replace(Conditional.config, loss=part)),
-        folder / f"{part}-{seed}.npz",
-        None,
-        [],
-    )
+    model, path = Conditional(replace(Conditional.config, loss=part)), folder / f"{part}-{seed}.npz"
+    run, found = None, []
     learned, held_out = learned_and_held_out("bach")
     if path.exists():
         kept = load(path)
+        if kept.header["training"].get("trained", TRAINED) != TRAINED:
+            raise MinigenError(f"{path} was trained otherwise: move {folder} away, and begin again")
         found = kept.header["training"]["found"]
         run = Run(kept.params, kept.moments, TRAINED["rate"], step=found[-1]["steps"])
 
     def each(run, losses):
         if run.step == 1 or run.step % 100 == 0:
             found.append({"steps": run.step, "training": float(losses["loss"])} | figures(model, run.params, held_out))
-            save(path, model, run.params, run.moments, training={"found": found})
+            save(path, model, run.params, run.moments, training={"found": found, "trained": TRAINED})
 
     learn(model, Dataset.of(learned, model.config), seed, **TRAINED, each=each, run=run)
     return found
