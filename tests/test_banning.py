@@ -5,7 +5,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from helpers import close, done, fresh, script, small, songs_of
+from helpers import close, done, fresh, one_after_the_other, small, songs_of
 from scipy.stats import chisquare
 
 from minigen.banning import (
@@ -216,7 +216,8 @@ def test_a_foreign_file_is_refused(tmp_path):
     torch = pytest.importorskip("torch")
     torch.save({"local_lstm.weight_ih_l0": torch.zeros(4, 18)}, tmp_path / "few.pt")
     (tmp_path / "junk.pt").write_bytes(b"junk")
-    for name in ("few.pt", "junk.pt", "none.pt"):
-        ended = script("torch_weights", tmp_path / name, tmp_path / "out.npz")
-        assert ended.returncode == 2 and ended.stderr.startswith("error: ") and name in ended.stderr
+    names = ("few.pt", "junk.pt", "none.pt")
+    ended = one_after_the_other([("torch_weights", [name, "out.npz"]) for name in names], tmp_path)
+    for name, (code, _, err) in zip(names, ended, strict=True):
+        assert code == 2 and err.startswith("error: ") and name in err
     assert not (tmp_path / "out.npz").exists()

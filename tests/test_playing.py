@@ -201,6 +201,7 @@ def test_an_official_split_is_taken_as_it_is(tmp_path):
     assert "final: 1 held-out songs" in out and "class frequency" in out
 
 
+@pytest.mark.slow
 def test_what_music_a_checkpoint_is_judged_on_is_said(tmp_path):
     """Also of one from before the header said which split was official; and refused files of both parts are listed."""
     for name, lengths in (("train", (70, 60)), ("valid", (50, 90)), ("test", (40, 64))):

@@ -114,6 +114,7 @@ def test_a_song_set_is_music_too(tmp_path):
     done("train", tmp_path / "songs.npz", *BRIEFLY, "--steps", 1, "--out", tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_held_notes_without_bars_are_learned_played_and_judged(tmp_path):
     SongSet(songs_of(200, 150, 100), ["a", "b", "c"], metre="none", held=True).save(tmp_path / "freely.npz")
     sizes = [word for name in ("hidden", "voice_hidden", "decoder_hidden") for word in ("--set", f"{name}=8")]
