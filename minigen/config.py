@@ -41,6 +41,11 @@ class Config:
     hop: int = 32  # from one fragment's start to the next
 
     @property
+    def usual_time(self) -> bool:
+        """Whether the rung's time bits are those that the octave decoder gets."""
+        return (self.time_order, self.time_of) == ("low first", "predicted")
+
+    @property
     def bar(self) -> int:
         """Steps in a bar."""
         return METRES[self.metre][0]

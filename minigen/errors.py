@@ -104,7 +104,8 @@ def run(main) -> None:
         print("stopped", file=sys.stderr)
         code = 130
     except (PermissionError, FileExistsError, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        print(f"error: {error.filename} cannot be used ({error.strerror}): name another place (--out)", file=sys.stderr)
+        remedy = "name another place, with --out if it was to be written"
+        print(f"error: {error.filename} cannot be used ({error.strerror}): {remedy}", file=sys.stderr)
         code = 2
     except OSError as error:  # a full disk
         print(f"error: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)

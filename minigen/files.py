@@ -1,5 +1,7 @@
 """Files that are written whole or not at all."""
 
+import csv
+import io
 import os
 from pathlib import Path
 
@@ -22,6 +24,15 @@ def write_atomically(path, write) -> None:
         raise
     finally:
         beside.unlink(missing_ok=True)
+
+
+def write_csv(path, rows: list[dict]) -> None:
+    """Rows with the same names as a CSV file, whole or not at all."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0], lineterminator="\r\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, lambda file: file.write(text.getvalue().encode("utf-8", "backslashreplace")))
 
 
 def lock(folder: Path) -> None:

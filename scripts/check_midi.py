@@ -13,7 +13,6 @@
 grid at all. *dropped* counts notes that are off the piano or stand in bars of another metre.
 """
 
-import csv
 import sys
 from pathlib import Path
 
@@ -22,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tqdm import tqdm
 
 from minigen.errors import MinigenError, Parser, number, run
+from minigen.files import write_csv
 from minigen.metre import METRES
 from minigen.music.alike import repeats
 from minigen.music.folders import LIKE, SAME, midi_files
@@ -54,7 +54,7 @@ def row_of(name: str, path: Path, limits: dict) -> tuple[dict, object]:
         return row | {"parse": parse, "use": "no"} | why, None
     bars, dropped = sum(song.foreign.values()), song.off_piano + song.foreign_notes
     code = song.fit.kind or "broken" * bool(song.broken) or "bars" * (bars > 0) or "notes" * (dropped > 0)
-    code = code or "bar lines" * (song.moved > 0)
+    code = code or "bar lines" * (song.bars_begin > 0)
     row |= {"code": code or "ok", "reason": "; ".join(song.warnings), "remedy": REMEDIES.get(code, "")}
     row |= {"metre": song.metre, "bpm": round(song.bpm, 1), "bars": -(-len(song.roll) // METRES[song.metre][0])}
     row |= {"notes": int((song.roll > 0).sum()), "off_grid": round(song.fit.off_grid, 3)}
@@ -133,10 +133,7 @@ def main():
         raise MinigenError(f"there is no MIDI in {args.folder} or below it: name another folder")
     print("\n".join(lines_of(rows)))
     if args.csv:
-        with open(args.csv, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-            writer = csv.DictWriter(file, FIELDS)
-            writer.writeheader()
-            writer.writerows(rows)
+        write_csv(args.csv, rows)
         print(f"wrote {args.csv}")
 
 

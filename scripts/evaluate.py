@@ -92,8 +92,7 @@ def main():
     add("--kernels", choices=CHOICES, default="auto", help="default: the array code")
     add("--check", action="store_true", help="exit 1 where a bound is missed")
     args = parser.parse_args()
-    if args.checkpoint.is_dir():
-        args.checkpoint /= "best.npz"  # a run folder
+    args.checkpoint = checkpoint.file_of(args.checkpoint)
     trained = checkpoint.load(args.checkpoint)
     model, c = trained.model, trained.model.config
     if model.needs_classes:

@@ -20,7 +20,7 @@ from minigen.run import checkpoint
 from minigen.run.passage import generated, pages, read
 from minigen.run.perform import music_of
 from minigen.run.plots import plot_passage, plot_step
-from minigen.run.trace import config_of, in_words, is_trace, load_trace, outcomes_of, replay
+from minigen.run.trace import in_words, is_trace, load_trace, model_of, outcomes_of, replay
 
 BARS = 16  # of a picture
 
@@ -59,16 +59,13 @@ def main():
     args = parser.parse_args()
     if args.out and args.out.suffix != ".png":
         raise MinigenError(f"{args.out} would be no PNG: name a --out that ends in .png")
-    if args.file.is_dir():
-        args.file /= "best.npz"  # a run folder
+    args.file = checkpoint.file_of(args.file)
     traced = is_trace(args.file)
     if not traced and (args.step is not None or args.replay):
         raise MinigenError(f"--step and --replay are for what sample.py --trace wrote: {args.file} is none")
     if traced and args.song:
         raise MinigenError(f"{args.file} is a piece and needs no song: leave out {args.song}")
-    label = args.file.stem
-    if label in ("best", "last"):  # of a run
-        label = f"{args.file.resolve().parent.name}-{label}"
+    label = checkpoint.label_of(args.file)
     base = args.out or (args.file if traced else Path(f"{args.song.stem if args.song else label}.png"))
     base.parent.mkdir(parents=True, exist_ok=True)
     if traced:
@@ -85,7 +82,7 @@ def main():
             print("\n".join(in_words(trace, args.step)))
             print(f"wrote {path}")
             return 0
-        passage, config, title = generated(trace), config_of(trace["header"]), args.file.name
+        passage, config, title = generated(trace), model_of(trace["header"]).config, args.file.name
     else:
         passage, config, title = of_song(args)
     for page in pages(passage, BARS * config.bar):

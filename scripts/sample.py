@@ -157,8 +157,7 @@ def songs_of(args, trained) -> list:
 
 def main():
     args = arguments()
-    if args.checkpoint.is_dir():
-        args.checkpoint /= "best.npz"  # a run folder
+    args.checkpoint = checkpoint.file_of(args.checkpoint)
     trained = checkpoint.load(args.checkpoint)
     if args.info:
         info(trained)
@@ -183,10 +182,7 @@ def main():
         begins = f"the primer ends at step {len(head)} (after bar {len(head) / bar:g})"
     # one stream: nothing is worth a second thread
     print("plays by:", use_kernels(args.kernels, 1, print, xp, playing=args.tune is None))
-    ended = None
-    label = args.checkpoint.stem
-    if label in ("best", "last"):  # of a run
-        label = f"{args.checkpoint.resolve().parent.name}-{label}"
+    ended, label = None, checkpoint.label_of(args.checkpoint)
     args.out.mkdir(parents=True, exist_ok=True)
     if args.album:
         return album(args, trained, asked, label, bpm)

@@ -142,8 +142,7 @@ def main():
         import torch
     except ImportError:
         raise MinigenError('this needs PyTorch: pip install -e ".[peers]"') from None
-    if args.source.is_dir():
-        args.source /= "best.npz"  # a run folder
+    args.source = checkpoint.file_of(args.source)
     if not args.source.exists():
         raise MinigenError(f"there is no file {args.source}: name a state dict (.pt) or a checkpoint (.npz)")
     if {args.source.suffix, args.out.suffix} != {".pt", ".npz"}:

@@ -16,7 +16,8 @@ It prints a line every 25 steps or more: training loss and held-out loss (cells 
 
 The rate is multiplied by 0.3 when the last six held-out losses (of 150 steps at least) were no best, and training then
 goes on from the best weights; at 1e-5 it ends. The run folder holds config.json, metrics.csv, last.npz, best.npz,
-judged.npz, loss.png, refused.txt, warnings.txt and a piece after every ten held-out losses.
+judged.npz, loss.png, refused.txt, warnings.txt, and after every ten held-out losses a piece and a picture of what the
+network makes of a held-out song.
 """
 
 import shlex

@@ -555,7 +555,9 @@ def judge_other_rungs(m, roll):
             fields = {"metre": metre, "time_bits": 6, "time_of": of}
             clock = over(m, History)(replace(History.config, **fields))
             same(clock.time_bits(np.array([5, 40]), 30, float), time_of([5 - back, 40 - back], 30, 6, bar))
-            same(clock.decoder_bits(np.array([5, 40]), 30, float), time_of([5, 40], 30, 6, bar))
+            start, bits = np.array([5, 40]), clock.time_bits(np.array([5, 40]), 30, float)
+            same(clock.decoder_bits(start, 30, float), time_of([5, 40], 30, 6, bar))
+            same(clock.decoder_bits(start, 30, float, bits), time_of([5, 40], 30, 6, bar))
             clock = over(m, History)(replace(History.config, time_order="high first", **fields))
             same(clock.time_bits(np.array([0, 40]), 30, int), time_of([-back, 40 - back], 30, 6, bar)[..., ::-1])
 

@@ -44,7 +44,7 @@ def test_short_metadata():
 @needs_cases
 def test_metres():
     pickup = read_song(CASES / "metre" / "metre_1_4_pickup.mid")
-    assert pickup.foreign == {} and pickup.moved == 4 and "begin on step 4" in pickup.warnings[0]
+    assert pickup.foreign == {} and pickup.bars_begin == 4 and "begin on step 4" in pickup.warnings[0]
     for name, told in [("metre_0_4", "0/4"), ("denominator_2_33", "2^33"), ("denominator_2_200", "2^200")]:
         refused = refusal(CASES / "metre" / f"{name}.mid")
         assert refused.kind == "metre" and told in str(refused)

@@ -95,6 +95,31 @@ def test_the_readers_tasks_and_patterns_that_repeat():
     assert copied == [True] * 7 and max(errors) < 1e-6
 
 
+LONG = """
+from claims import claim_crutch
+
+def run(busiest):
+    return [{"steps": n, "nats": 5.0, "plays": [busiest, 1 - busiest] + 5 * [0.0]} for n in (1, 100, 2000)]
+
+verdicts = []
+for plain, trick in (((0.9, 0.9), (0.5, 0.5)), ((0.9, 0.5), (0.5, 0.5)), ((0.5, 0.5), (0.9, 0.9))):
+    found = [{"plain": run(p), "stop-gradient": run(t), "pause": run(0.5)} for p, t in zip(plain, trick)]
+    lines, verdict = claim_crutch.conclude_long("crutch", found)
+    verdicts.append([len(lines), verdict.partition(": ")[0], verdict.count(": yes"), verdict.count("at this length")])
+print(json.dumps(verdicts))
+"""
+
+
+def test_the_long_crutch_holds_where_both_seeds_agree():
+    """Three parts, two seeds, three lines of figures each; seeds that differ decide nothing."""
+    name = "Claim 3, the diary's length"
+    assert figures(LONG) == [
+        [20, f"{name} holds", 3, 0],
+        [20, f"{name} is not decided", 2, 1],
+        [20, f"{name} does not hold here", 1, 0],
+    ]
+
+
 TOY = """
 from claims.claim_chords import PARTS, toy
 print(json.dumps([[toy(part, seed) for seed in range(3)] for part in PARTS[:3]]))

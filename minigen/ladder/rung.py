@@ -143,9 +143,11 @@ class Rung:
         start = start - 1 if c.time_of == "input" else start
         return time_bits(start, T, c.time_bits, dtype, c.bar, c.time_order == "high first")
 
-    def decoder_bits(self, start, T: int, dtype):
-        """The same for the octave decoder, minigen's own: of the step predicted, the lowest bit first."""
-        return time_bits(start, T, self.config.time_bits, dtype, self.config.bar)
+    def decoder_bits(self, start, T: int, dtype, bits=None):
+        """The same for the octave decoder, minigen's own: of the step predicted, the lowest bit first. The rung's
+        `bits` where they are these."""
+        c = self.config
+        return bits if bits is not None and c.usual_time else time_bits(start, T, c.time_bits, dtype, c.bar)
 
     def music(self, roll, dtype):
         """A roll (..., 88) as what the rung plays: 12 classes or 88 keys, (..., K) of 0/1."""
@@ -169,7 +171,7 @@ class Rung:
         trace |= {"cells.P": P, "keys": roll[-T:], "loss.cells": loss} | _uniforms_of(given)
         if c.keys == 12:
             (decoder_loss, decoder_trace, decoder_state), octaves = octaves_forward(
-                params, roll, truth, self.decoder_bits(batch["start"], T, real), mask, state
+                params, roll, truth, self.decoder_bits(batch["start"], T, real, bits), mask, state
             )
             loss, trace, new_state = loss + decoder_loss, trace | decoder_trace, new_state | decoder_state
         new_state |= {"past": roll[-c.past - 1 : -1], "time": batch["start"] + T}
@@ -199,7 +201,7 @@ class Rung:
         else:
             keys = played = trace["cells.struck"]
         if c.keys == 12:
-            clock = self.decoder_bits(state["time"], 1, params.dtype)
+            clock = self.decoder_bits(state["time"], 1, params.dtype, bits)
             keys, decoder_trace, decoder_state = octaves_step(params, x[None], played, clock, state, given, temperature)
             trace, new_state = trace | decoder_trace, new_state | decoder_state
         trace["keys"] = keys.astype("uint8")

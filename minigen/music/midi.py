@@ -49,7 +49,7 @@ class Song(NamedTuple):
     off_piano: int  # notes left out, which are not on the 88 keys
     foreign: dict[str, int]  # bars left out, by metre
     foreign_notes: int  # in these bars
-    moved: int  # the step of minigen's bars on which its own begin, after a pickup of 1/4, say
+    bars_begin: int  # the step of minigen's bars on which its own begin, after a pickup of 1/4, say
 
     @property
     def warnings(self) -> list[str]:
@@ -58,7 +58,7 @@ class Song(NamedTuple):
         said = {
             f"{plural(self.off_piano, 'note')} outside the piano's 88 keys left out": self.off_piano,
             f"{bars} left out, with {plural(self.foreign_notes, 'note')}": self.foreign,
-            f"its bars begin on step {self.moved} of the grid's, after a short one (16 steps are a bar)": self.moved,
+            f"its bars begin on step {self.bars_begin} of those of 16 steps, after a short one": self.bars_begin,
         }
         return [*_few(self.broken), *(sentence for sentence, so in said.items() if so), *self.fit.warnings]
 
@@ -128,8 +128,8 @@ def read_song(source, max_tracks: int | None = None, max_tempos: int | None = No
     np.add.at(change, (np.minimum(release, T), key), -1)
     fit = fit_of(since[kept], midi.division)
     sounding, bpm = change[:T].cumsum(axis=0) > 0, _bpm(tempos, notes.tick.min())
-    moved = moved_bars(signatures, midi.division) if metre == "4/4" and not foreign else 0
-    return Song(roll, sounding, metre, bpm, fit, midi.faults, off_piano, foreign, dropped, moved)
+    bars_begin = moved_bars(signatures, midi.division) if metre == "4/4" and not foreign else 0
+    return Song(roll, sounding, metre, bpm, fit, midi.faults, off_piano, foreign, dropped, bars_begin)
 
 
 def _places(notes: _Notes, runs: list[Run], whole: int, division: int):

@@ -28,6 +28,16 @@ HEADER_LIMIT = 1 << 20
 FIELDS = {"model": str, "adam_step": int, "training": dict, "split": dict, "metrics": dict, "data": str}
 
 
+def file_of(path: Path) -> Path:
+    """A checkpoint's file; of a run folder its best.npz."""
+    return path / "best.npz" if path.is_dir() else path
+
+
+def label_of(path: Path) -> str:
+    """What to call what is made with a checkpoint: its name; of a run also that of its folder."""
+    return f"{path.resolve().parent.name}-{path.stem}" if path.stem in ("best", "last") else path.stem
+
+
 def corpus_of(header: dict) -> str | None:
     """The corpus that a model was trained on, or None for a folder; an older file names it before a colon."""
     return header.get("corpus", header.get("data", "").partition(":")[0])

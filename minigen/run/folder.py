@@ -1,7 +1,6 @@
 """A run folder: how it begins, how it is resumed, and all that training writes into it."""
 
 import csv
-import io
 import itertools
 import json
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 from minigen.adam import Moments
 from minigen.backend import array_module, to_host
 from minigen.errors import MinigenError, attempt, plural
-from minigen.files import lock, write_atomically
+from minigen.files import lock, write_atomically, write_csv
 from minigen.music import metrics
 from minigen.music.alike import repeats
 from minigen.music.dataset import Dataset
@@ -119,7 +118,7 @@ def print_songs(parts: list[SongSet], train: list, valid: list, data: Dataset, c
     songs, fragments = plural(len(train) + len(valid), "song"), plural(len(data), "fragment")
     print(f"{songs}: {len(train)} to train on give {fragments}, {len(valid)} are held out")
     print(f"run folder {path}")
-    both = repeats([*train, *valid])[len(train) :]
+    both = repeats([*train, *valid])[len(train) :] if parts[1:] else []  # `split` has seen to it otherwise
     learned = sum(of is not None and of[1] < len(train) for of in both)
     if learned:
         print(f"take care: {plural(learned, 'held-out song')} of {len(valid)} are songs to train on too")
@@ -176,11 +175,7 @@ class Folder:
         self.state.moments = Moments(xp.asarray(moments.m), xp.asarray(moments.v), moments.step)
 
     def report(self) -> None:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, self.state.rows[0])
-        writer.writeheader()
-        writer.writerows(self.state.rows)
-        write_atomically(self.path / "metrics.csv", lambda file: file.write(text.getvalue().encode()))
+        write_csv(self.path / "metrics.csv", self.state.rows)
 
     def play(self, seed: int) -> None:
         """A piece of 16 bars by the weights as they are, where they are; the pictures of the losses, and of what they

@@ -18,14 +18,14 @@ from minigen.backend import array_module, on_device, to_host
 from minigen.ops import pitch_classes, with_empty
 
 
-def read(model, params, roll, steps: int | None = None, seed: int = 0) -> dict:
+def read(model, params, roll, steps: int | None = None) -> dict:
     """The model reads a song (n, 88) from its beginning, or its first `steps`, as in training: with draws among what is
     true."""
     roll = (np.asarray(roll)[:steps] > 0).astype(np.uint8)
     T, past, xp = len(roll), model.config.past, array_module(params.flat)
     rows = np.concatenate([np.zeros((past, 88), np.uint8), roll])[:, None]
     batch = {"roll": rows, "start": np.zeros(1, np.int64), "mask": np.ones((T, 1), bool)}
-    given = on_device(xp, model.draws(seed, "passage", 0, [0], T))
+    given = on_device(xp, model.draws(0, "passage", 0, [0], T))
     _, _, trace, _ = model.loss(params, on_device(xp, batch), given, grad=False)
     trace = {name: to_host(array) for name, array in trace.items() if array is not None and np.ndim(array) > 2}
     trace = {name: np.moveaxis(array, 0, 1) if name.startswith("voices.") else array for name, array in trace.items()}

@@ -28,13 +28,13 @@ def save(figure: Figure, path, dpi: int = 120) -> None:
         figure.savefig(path, dpi=dpi, bbox_inches="tight", metadata={"Software": None})
 
 
-def plot_roll(path, roll, primer_steps: int = 0, bar: int = 16, title: str = "", sounding=None) -> None:
+def plot_roll(path, roll, primer_steps: int = 0, bar: int = 16, title: str = "") -> None:
     """A piano roll (T, 88) as a PNG: time to the right in bars, pitch upwards, strikes dark, the primer shaded; of a
-    long piece its beginning. Notes are as long as `sounding` (T, 88) says, or until anything is struck again."""
+    long piece its beginning. Notes ring until anything is struck again."""
     if len(roll) > BARS * bar:
         title = f"{title} (the first {BARS} of {len(roll) / bar:g} bars)"
     roll = np.asarray(roll)[: BARS * bar] > 0
-    ends = releases(roll, ringing(roll) if sounding is None else np.asarray(sounding)[: BARS * bar] > 0)
+    ends = releases(roll, ringing(roll))
     T = len(roll)
     bars = max(1, T // bar)
     figure = Figure(figsize=(min(16, 2 + 0.6 * bars), 4))
@@ -110,9 +110,8 @@ def plot_passage(path, passage: dict, config, title: str, read: bool = True) -> 
     panels += [("each voice's distribution", 3.5)] * ("voices" in passage)
     panels += [("the chances of the octaves", 2.0)] * ("octaves" in passage)
     figure = Figure(figsize=(10, 0.7 + sum(height for _, height in panels)), layout="constrained", dpi=100)
-    rows = figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=[height for _, height in panels])[
-        :, 0
-    ]
+    heights = [height for _, height in panels]
+    rows = figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     axes = dict(zip([name for name, _ in panels], rows, strict=True))
     extent = at[0], at[-1] + 1 / bar
 

@@ -94,10 +94,6 @@ def model_of(header: dict):
     return type(model)(model.config.with_fields(header["config"]))
 
 
-def config_of(header: dict):
-    return model_of(header).config
-
-
 def outcomes_of(header: dict) -> list[str]:
     """What a voice can play, by name: 12 classes or 88 keys, and the pause; or for each that it does not sound."""
     model = model_of(header)

@@ -100,6 +100,11 @@ def conclude(claim: str, results: list[dict]):
     return lines, judge("Claim 3", parts)
 
 
+def agreed(seeds: list[bool]) -> str:
+    """ "yes" or "no" where all seeds say so: two are too few for minigen/run/verdict.py."""
+    return "yes" if all(seeds) else "not decided at this length" if any(seeds) else "no"
+
+
 def conclude_long(claim: str, results: list[dict]):
     rows, collapsed = [], {}
     for part in LONG["parts"]:
@@ -115,16 +120,13 @@ def conclude_long(claim: str, results: list[dict]):
             ]
             collapsed.setdefault(part, []).append(max(found[-1]["plays"]) > COLLAPSED)
     lines = table(["loss", "seed", "after so many steps", *(f"{step:,}" for step in SHOWN)], rows)
-    parts = {
-        "without the trick training collapses to one voice": all(collapsed["plain"]),
-        "with it it does not": not any(collapsed["stop-gradient"]),
-        "nor with the pause loss instead": not any(collapsed["pause"]),
-    }
-    # two seeds are too few for `judge`; both have to agree
-    mixed = {"without the trick training collapses to one voice": len(set(collapsed["plain"])) > 1}
     answers = {
-        words: "not decided at this length" if mixed.get(words) else "yes" if holds else "no"
-        for words, holds in parts.items()
+        words: agreed([over == wanted for over in collapsed[part]])
+        for part, wanted, words in (
+            ("plain", True, "without the trick training collapses to one voice"),
+            ("stop-gradient", False, "with it it does not"),
+            ("pause", False, "nor with the pause loss instead"),
+        )
     }
     return lines, judge("Claim 3, the diary's length", answers)
 
