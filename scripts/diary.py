@@ -10,7 +10,7 @@
     python scripts/diary.py meta         what its author wished for: weights that know they will be finetuned
     python scripts/diary.py copy         the reader's own tasks: also rolled, distance
     python scripts/diary.py reader --corpus toys     (finetuning, voices) on music that repeats itself: also songs
-    python scripts/diary.py crutch --long            (distance) as long as the diary trained: an hour or more
+    python scripts/diary.py crutch --long            (latency, distance) at length: 10 to 60 minutes
 
 Each trains on the chorales (latency and the tasks on patterns and random bits) with 3 seeds, in about 15 minutes on two
 cores. It prints its figures, writes them and a picture into generated/ (with --write into samples/diary/, and its
@@ -41,7 +41,7 @@ VARIANTS = {
     "": "",
     "-songs": " *(minigen's own songs)*",
     "-toys": " *(toy worlds)*",
-    "-long": " *(the diary's length)*",
+    "-long": " *(at length)*",
 }
 
 
@@ -102,7 +102,7 @@ def main():
     add("claim", choices=CLAIMS)
     add("--seeds", type=number(1, 100, int), help="default: 3, or what the long form takes")
     add("--minutes", type=number(0.01, 1000), help="of one core, for every model and seed (default: the claim's own)")
-    add("--long", action="store_true", help="crutch, distance: as long as the diary trained (an hour or more)")
+    add("--long", action="store_true", help="crutch, latency, distance: at length, 10 to 60 minutes")
     add("--corpus", choices=("bach", "songs", "toys"), default="bach", help="reader, finetuning, voices: other music")
     add("--kernels", choices=CHOICES, default="auto", help="default: a kernel behind each layer")
     add("--out", type=Path, default=Path("generated"), metavar="FOLDER")
@@ -112,7 +112,7 @@ def main():
     module = module_of(args.claim)
     long = getattr(module, "LONG", {"claims": ()})
     if args.long and (args.claim not in long["claims"] or args.minutes):
-        raise MinigenError("--long is for crutch and distance, without --minutes: leave it out")
+        raise MinigenError("--long is for crutch, latency and distance, without --minutes: leave it out")
     if args.corpus != "bach" and args.corpus not in getattr(module, "MUSIC", ()):
         raise MinigenError(f"{args.claim} has its own music: leave out --corpus")
     if args.minutes and not module.MINUTES:

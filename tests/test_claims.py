@@ -96,7 +96,7 @@ def test_the_readers_tasks_and_patterns_that_repeat():
 
 
 LONG = """
-from claims import claim_crutch
+from claims import claim_crutch, claim_latency
 
 def run(busiest):
     return [{"steps": n, "nats": 5.0, "plays": [busiest, 1 - busiest] + 5 * [0.0]} for n in (1, 100, 2000)]
@@ -106,17 +106,25 @@ for plain, trick in (((0.9, 0.9), (0.5, 0.5)), ((0.9, 0.5), (0.5, 0.5)), ((0.5, 
     found = [{"plain": run(p), "stop-gradient": run(t), "pause": run(0.5)} for p, t in zip(plain, trick)]
     lines, verdict = claim_crutch.conclude_long("crutch", found)
     verdicts.append([len(lines), verdict.partition(": ")[0], verdict.count(": yes"), verdict.count("at this length")])
+for linked, lagged in ((1.0, 0.01), (0.5, 0.01), (1.0, 0.5)):
+    parts = {part: {"left": linked if "linked" in part else lagged} for part in claim_latency.LONG["parts"]}
+    lines, verdict = claim_latency.conclude_long("latency", [parts, parts])
+    verdicts.append([len(lines), verdict.partition(": ")[0], verdict.count(": yes"), verdict.count("at this length")])
 print(json.dumps(verdicts))
 """
 
 
-def test_the_long_crutch_holds_where_both_seeds_agree():
-    """Three parts, two seeds, three lines of figures each; seeds that differ decide nothing."""
-    name = "Claim 3, the diary's length"
+def test_a_long_claim_holds_where_both_seeds_agree():
+    """Of the crutch three parts, two seeds, three lines of figures each; seeds that differ decide nothing. Of the
+    latency two networks at two rates."""
+    name, latency = "Claim 3, the diary's length", "Claim 4, at length"
     assert figures(LONG) == [
         [20, f"{name} holds", 3, 0],
         [20, f"{name} is not decided", 2, 1],
         [20, f"{name} does not hold here", 1, 0],
+        [6, f"{latency} holds", 2, 0],
+        [6, f"{latency} does not hold here", 1, 0],
+        [6, f"{latency} does not hold here", 1, 0],
     ]
 
 

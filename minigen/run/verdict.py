@@ -39,6 +39,11 @@ def in_every(outcomes) -> str:
     return "not decided" if len(outcomes) < 3 else "yes" if all(outcomes) else "no"
 
 
+def agreed(outcomes) -> str:
+    """The same of long runs, which two seeds may decide, if they agree."""
+    return "yes" if all(outcomes) else "not decided at this length" if any(outcomes) else "no"
+
+
 def more(values, than, level: float) -> str:
     """Over pairs: "yes" where the first of each is larger, "no" where it is smaller, each by Wilcoxon's signed-rank
     test, one-sided, with a p-value under `level`; else "not decided"."""

@@ -27,7 +27,7 @@ from minigen.ops import one_hot
 from minigen.run.checkpoint import load, save
 from minigen.run.likelihood import log_likelihood
 from minigen.run.train import Run, learn
-from minigen.run.verdict import in_every, judge, spread, table
+from minigen.run.verdict import agreed, in_every, judge, spread, table
 
 PARTS = ("plain", "stop-gradient", "pause", "plain, quiet start", "stop-gradient, quiet start")
 MINUTES = 1.0
@@ -98,11 +98,6 @@ def conclude(claim: str, results: list[dict]):
         "nor with the pause loss instead": in_every(~collapsed["pause"]),
     }
     return lines, judge("Claim 3", parts)
-
-
-def agreed(seeds: list[bool]) -> str:
-    """ "yes" or "no" where all seeds say so: two are too few for minigen/run/verdict.py."""
-    return "yes" if all(seeds) else "not decided at this length" if any(seeds) else "no"
 
 
 def conclude_long(claim: str, results: list[dict]):
