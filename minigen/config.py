@@ -24,9 +24,12 @@ class Config:
     time_order: str = "low first"  # or "high first", and
     time_of: str = "predicted"  # the step whose bits they are, or "input": for weights that come from elsewhere
     hidden: int = 300  # every LSTM but the voices', the decoder's and the capsules'
-    aggregator: int = 0  # the history reader's last LSTM, where it is of another size
+    reader: int = 0  # the history reader's first LSTM, where it is of another size
+    aggregator: int = 0  # and its last
+    skip: bool = False  # the last also reads the input
+    dropout: float = 0.0  # of what the local LSTM and the aggregator give, while `ordered` is trained
     voices: int = 0  # 0: independent keys
-    voice_hidden: int = 0  # 0: linear voices
+    voice_hidden: int = 0  # 0: linear voices; of `ordered` the hidden layer
     capsule: int = 24  # units of a capsule, where there are any
     delays: tuple[int, ...] = ()  # of the capsules that read their own earlier state
     linked: bool = False  # such capsules read each other's state too
@@ -116,6 +119,8 @@ class Config:
         config = Config(**fields | {"lags": tuple(fields["lags"]), "delays": tuple(fields["delays"])})
         positive = (*config.lags, *config.delays, config.hidden, config.capsule, config.decoder_hidden)
         if not config.lags or min(*positive, config.fragment, config.hop) < 1 or config.time_bits > 30:
+            raise wrong
+        if config.dropout >= 1:
             raise wrong
         if any(getattr(config, name) not in choices for name, choices in CHOICES.items()):
             raise wrong

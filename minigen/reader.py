@@ -2,7 +2,7 @@
 
     w[t] = softmax(LSTM_reader([x[t], bits]) W + b)              one weight per lag
     reading[t] = sum_l w[t, l] x[t+1-l]                          a K-vector out of the past
-    features[t] = LSTM_aggregator([reading[t], LSTM_local([x[t], bits])])
+    features[t] = LSTM_aggregator([reading[t], LSTM_local([x[t], bits])])      and, with `skip`, [x[t], bits] too
 
 The weights are made without looking at the memory: the reader can only learn *where* repeats are, from the beat and
 from the music so far. Lags count from the step being predicted, so lag 16 is what was struck a bar before it.
@@ -36,20 +36,21 @@ def read_backward(dreading, cache):
     return dw
 
 
-def history_shapes(K: int, bits: int, lags, H: int, aggregator: int = 0) -> dict[str, tuple]:
-    """The weights: reader, local and aggregator LSTMs of H (or one of `aggregator` units, the features), and the linear
-    layer that gives the lags' weights."""
+def history_shapes(K: int, bits: int, lags, H: int, aggregator=0, reader=0, skip=False) -> dict[str, tuple]:
+    """The weights: reader, local and aggregator LSTMs of H (where they are not 0, of `reader` and `aggregator` units;
+    the last are the features), and the linear layer that gives the lags' weights."""
     return {
-        **lstm_shapes("reader", K + bits, H),
-        **linear_shapes("weights", H, len(lags)),
+        **lstm_shapes("reader", K + bits, reader or H),
+        **linear_shapes("weights", reader or H, len(lags)),
         **lstm_shapes("local", K + bits, H),
-        **lstm_shapes("aggregator", K + H, aggregator or H),
+        **lstm_shapes("aggregator", K + H + (K + bits) * skip, aggregator or H),
     }
 
 
-def history_forward(params, x, bits, lags, state):
-    """x (N, B, K), steps whose last T are inputs, at least max(lags) - 1 before them; bits (T, B, n)
-    -> (features (T, B, H), w (T, B, L), state), cache."""
+def history_forward(params, x, bits, lags, state, skip=False, keep=None):
+    """x (N, B, K), steps whose last T are inputs, at least max(lags) - 1 before them; bits (T, B, n); keep (T, B, H),
+    what is left by dropout of each unit of the local LSTM, or None -> (features (T, B, H), w (T, B, L), state), cache.
+    """
     T = len(bits)
     inputs = join(x[-T:], bits)
     (h_reader, reader_state), reader = lstm_layer(params, "reader", inputs, state)
@@ -57,18 +58,21 @@ def history_forward(params, x, bits, lags, state):
     w, softmax = softmax_forward(z)
     reading, read = read_forward(w, x, lags)
     (h_local, local_state), local = lstm_layer(params, "local", inputs, state)
-    (features, aggregator_state), aggregator = lstm_layer(params, "aggregator", join(reading, h_local), state)
+    h_local = h_local if keep is None else h_local * keep
+    joined = join(reading, h_local, inputs) if skip else join(reading, h_local)
+    (features, aggregator_state), aggregator = lstm_layer(params, "aggregator", joined, state)
     new_state = reader_state | local_state | aggregator_state
-    return (features, w, new_state), (reader, weights, softmax, read, local, aggregator)
+    return (features, w, new_state), (reader, weights, softmax, read, local, keep, aggregator)
 
 
 def history_backward(dfeatures, cache):
     """dfeatures (T, B, H) -> gradients by layer: {"reader": (dWx, dWh, db), "weights": (dW, db), ...}."""
-    reader, weights, softmax, read, local, aggregator = cache
-    K = read[1].shape[-1]
+    reader, weights, softmax, read, local, keep, aggregator = cache
+    K, H = read[1].shape[-1], local[1].shape[-1]
     djoined, daggregator = lstm_layer_backward(dfeatures, aggregator)
-    # in the forward pass this was: the aggregator reads join(reading, h_local) and nothing else
-    dreading, dh_local = djoined[..., :K], djoined[..., K:]
+    # in the forward pass this was: join(reading, h_local * keep), and perhaps the inputs, which need no gradient
+    dreading, dh_local = djoined[..., :K], djoined[..., K : K + H]
+    dh_local = dh_local if keep is None else dh_local * keep
     _, dlocal = lstm_layer_backward(dh_local, local, need_dx=False)
     dz = softmax_backward(read_backward(dreading, read), softmax)
     dh_reader, *dweights = linear_backward(dz, weights)

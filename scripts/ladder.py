@@ -59,9 +59,11 @@ def job(args, budget: str, name: str, seed: int) -> dict:
         "ms": 1e3 * float(np.median(np.diff(ended))),
         "notes": metrics.notes_per_step(pieces),
     }
-    found |= nats_per_step(model, state.params, valid, args.particles, seed=100 * seed)
+    found |= nats_per_step(model, state.params, valid, args.particles, seed=100 * seed, by_all=True)
     if found["error"]:  # has the estimate settled?
-        found["quarter"] = nats_per_step(model, state.params, valid, -(-args.particles // 4), seed=100 * seed)["own"]
+        found["quarter"] = nats_per_step(
+            model, state.params, valid, -(-args.particles // 4), seed=100 * seed, by_all=True
+        )["own"]
     return found
 
 

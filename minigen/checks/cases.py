@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from minigen import banning, decoder, delayed, heads, linear, lstm, reader, union, voices
+from minigen import banning, decoder, delayed, heads, linear, lstm, ordered, reader, union, voices
 from minigen.params import Params, lstm_shapes
 
 T, B, K, V, F, H = 7, 3, 12, 3, 6, 5
@@ -133,6 +133,30 @@ def marginal_case(m=banning):
     return Case(forward=m.marginal_forward, backward=m.marginal_backward, inputs={"p": p})
 
 
+def decide_case(m=ordered):
+    """The masked logits are left out: they are -inf."""
+    shapes, played = m.ordered_shapes(K, F, H), struck(T, B, K)
+    top = played.argmax(axis=-1)[..., None]
+    last = (np.arange(K) == top) * played
+    seen = np.isfinite(np.where(m.open_outcomes(last), 0, np.inf))
+
+    def run(params, features):
+        z, cache = m.decide_forward(params, features, played, last)
+        return (np.where(seen, z, 0),), cache
+
+    return over_features(shapes, run, lambda dz, cache: m.decide_backward(dz * seen, cache))
+
+
+def ordered_case(m=ordered):
+    shapes, x, mask = m.ordered_shapes(K, F, H), struck(T, B, K), struck(T, B) == 0
+
+    def run_back(dloss, cache):
+        dfeatures, grads = m.ordered_backward(cache)
+        return dloss * dfeatures, {name: [dloss * a for a in arrays] for name, arrays in grads.items()}
+
+    return over_features(shapes, lambda *inputs: m.ordered_forward(*inputs, x, mask), run_back)
+
+
 def keys_case(m=heads):
     return over_features(m.keys_shapes(K, F), lambda *inputs: m.keys_forward(*inputs, {}), m.keys_backward)
 
@@ -223,6 +247,8 @@ CASES = {
     "voices, linear": lambda m=voices: voices_case(m, linear_voices=True),
     "banning voices": banning_case,
     "what banning voices play": marginal_case,
+    "an ordered decision": decide_case,
+    "ordered voices": ordered_case,
     "independent keys": keys_case,
     "voices at once": at_once_case,
     "capsule": delayed_case,

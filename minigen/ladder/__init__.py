@@ -10,12 +10,13 @@ from minigen.ladder.final import Final
 from minigen.ladder.history import History
 from minigen.ladder.latency import Latency
 from minigen.ladder.one_shot import OneShot
+from minigen.ladder.ordered import Ordered
 from minigen.ladder.pause_loss import PauseLoss
 from minigen.ladder.simple import Simple
 from minigen.ladder.upgraded import Upgraded
 
 RUNGS = (Simple, Feedback, Latency, OneShot, Upgraded, Capsules, History, Conditional, Decoder, Final, PauseLoss,
-         Banning)  # fmt: skip
+         Banning, Ordered)  # fmt: skip
 LADDER = {rung.name: rung for rung in RUNGS}
 
 

@@ -36,7 +36,7 @@ class Banning(Final):
 
     def forward(self, params, x, bits, state, given, temperature=1.0):
         c = self.config
-        (features, w, reader_state), history = history_forward(params, x, bits, c.lags, state)
+        (features, w, reader_state), history = history_forward(params, x, bits, c.lags, state, c.skip)
         (p, notes, voices_state), voices = banning_forward(params, features, c.voices, state, given, temperature)
         P, marginal = marginal_forward(p)
         trace = {"reader.w": w, "features": features, "voices.p": p, "voices.notes": notes}

@@ -7,13 +7,13 @@ are octave mistakes, which do not hurt the ear. It plays the classes of a primer
 
 from dataclasses import replace
 
-from minigen.backend import array_module
-from minigen.decoder import octaves_backward, octaves_forward, octaves_step
 from minigen.ladder.conditional import Conditional
 from minigen.ladder.rung import Rung
 
 
 class Decoder(Rung):
+    """In `step` what to play is given: `classes` beside the uniforms, or `keys`."""
+
     name, date, needs_classes = "decoder", "28/12", True
     config = replace(Conditional.config, keys=12, lags=(1,), voices=0, loss="plain", key_shift=True)
 
@@ -23,23 +23,11 @@ class Decoder(Rung):
     def draw_shapes(self, B: int):
         return {"decoder.u": (B, 88)}
 
-    def loss(self, params, batch, given, state=None, grad=True):
-        mask, roll, real = batch["mask"], batch["roll"], params.flat.real.dtype
-        T, B = mask.shape
-        state = state or self.initial_state(params, B)
-        bits, classes = self.decoder_bits(batch["start"], T, real), self.music(roll[-T:], real)
-        (loss, trace, new_state), octaves = octaves_forward(params, roll, classes, bits, mask, state)
-        new_state |= {"past": roll[-self.config.past - 1 : -1], "time": batch["start"] + T}
-        grads = params.gradients(octaves_backward(octaves)) if grad else None
-        return loss, grads, trace | {"keys": roll[-T:]}, new_state
+    def told(self, params, x, bits, mask, state, given, grad):
+        return (0.0, {}, {}), None  # all of its loss is that of the octaves
 
-    def step(self, params, state, x, given, temperature=1.0):
-        """As every rung's, but what to play is given: `classes` beside the uniforms, or `keys`."""
-        given = {name: a[None] for name, a in given.items()}
-        bits = self.decoder_bits(state["time"], 1, params.dtype)
-        classes = self.music(given["keys"], params.dtype) if "keys" in given else given["classes"].astype(params.dtype)
-        keys, trace, new_state = octaves_step(params, x[None], classes, bits, state, given, temperature)
-        trace |= {"keys": keys.astype("uint8")} | ({"decoder.u": given["decoder.u"]} if "decoder.u" in given else {})
-        past = array_module(x).concatenate([state["past"][1:], x[None].astype("uint8")])
-        new_state |= {"past": past, "time": state["time"] + 1}
-        return trace["keys"][0], {name: array[0] for name, array in trace.items()}, new_state
+    def told_backward(self, cache):
+        return {}
+
+    def forward(self, params, x, bits, state, given, temperature=1.0):
+        return (None, {}, {}), None

@@ -29,7 +29,7 @@ class Final(Conditional):
 
     def forward(self, params, x, bits, state, given, temperature=1.0):
         c = self.config
-        (features, w, reader_state), history = history_forward(params, x, bits, c.lags, state)
+        (features, w, reader_state), history = history_forward(params, x, bits, c.lags, state, c.skip)
         (p, notes, voices_state), voices = voices_forward(params, features, c.voices, state, given, temperature)
         P, union = union_forward(p, c.loss == "pause", given.get("union.factors"))
         trace = {"reader.w": w, "features": features, "voices.p": p, "voices.notes": notes, "union.factors": union[1]}

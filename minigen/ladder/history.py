@@ -17,10 +17,11 @@ class History(Rung):
 
     def body_shapes(self):
         c = self.config
-        return history_shapes(c.keys, c.time_bits, c.lags, c.hidden, c.aggregator), c.aggregator or c.hidden
+        shapes = history_shapes(c.keys, c.time_bits, c.lags, c.hidden, c.aggregator, c.reader, c.skip)
+        return shapes, c.aggregator or c.hidden
 
     def body(self, params, x, bits, state):
-        (features, w, new_state), history = history_forward(params, x, bits, self.config.lags, state)
+        (features, w, new_state), history = history_forward(params, x, bits, self.config.lags, state, self.config.skip)
         return (features, {"reader.w": w}, new_state), history
 
     def body_backward(self, dfeatures, cache):

@@ -9,7 +9,7 @@ A rung is a class with a name, a date, a config and a body; its head is the one 
 
 x (N, B, K) are steps of music whose last T are inputs, bits (T, B, n) the time of the steps predicted. `feedback`,
 whose rounds are body and head at once, and `final`, which is written out, have `forward` and `backward` of their own;
-`decoder` its own `loss` and `step`.
+`ordered`, whose loss is not one of cells, and `decoder`, which has none but its octaves', `told` and `told_backward`.
 """
 
 import math
@@ -44,6 +44,7 @@ class Rung:
     name, date, config = "", "", Config()
     conditional = False  # voices read what those before them played, so training draws
     bans = False  # voices decide which keys sound and which do not, and do not pause
+    in_order = False  # voices tell a step from the top down: the loss is exact, in nats per step
     needs_classes = False  # plays classes that are given, and makes up none
 
     def __init__(self, config: Config | None = None):
@@ -80,6 +81,20 @@ class Rung:
         dfeatures, dhead = head_backward(dP, head)
         return self.body_backward(dfeatures, body) | dhead
 
+    def told(self, params, x, bits, mask, state, given, grad: bool):
+        """x (N, B, K), whose last T rows are the truth and those before them what is read -> (the loss of what the rung
+        itself plays, trace, state), cache."""
+        truth = x[-len(mask) :]
+        (P, trace, new_state), cache = self.forward(params, x[:-1], bits, state, given | {"truth": truth})
+        cells = truth if P.shape[-1] == self.config.keys else with_empty(truth)
+        loss, cross = cross_entropy_forward(P, cells, mask)
+        return (loss, trace | {"cells.P": P, "loss.cells": loss}, new_state), (cache, cross)
+
+    def told_backward(self, cache) -> dict:
+        """-> gradients by layer."""
+        cache, cross = cache
+        return self.backward(cross_entropy_backward(cross), cache)
+
     def delays(self) -> dict[str, int]:
         """The layers whose state is more than the step before: {name: how many steps}."""
         return {}
@@ -96,20 +111,21 @@ class Rung:
         for name, bias in params.views.items():
             if name.startswith("head") and name.endswith(".b"):
                 bias.reshape(-1, self.config.keys + 1)[:, -1] = self.config.pause_bias
-            if name == "decide.b":
+            if name in ("decide.b", "outcome.b"):  # the bans, or the stop
                 bias[self.config.keys :] = self.config.pause_bias
         return params
 
     def quiet(self, songs):
         """The quiet start: this rung with the bias of the pause (of a ban) with which the first model plays as many
-        notes per step as these songs (T, 88) have. `log(K (1-p) / p)`, p the notes that a voice plays; of bans
-        `log((1-p) / p)`. Rungs without a pause stay as they are."""
+        notes per step as these songs (T, 88) have. `log(K (1-p) / p)`, p the notes that a voice plays, or of
+        ordered voices the chance not to stop; of bans `log((1-p) / p)`. Rungs without a pause stay as they are."""
         c = self.config
         if not c.voices:
             return self
         notes = sum(float(self.music(song > 0, float).sum()) for song in songs) / sum(map(len, songs))
         outcomes = 1 if self.bans else c.keys
-        p = min(max(notes / c.voices, 1e-3), outcomes / (outcomes + 1))  # more is not said by fewer pauses
+        p = notes / (notes + 1) if self.in_order else notes / c.voices
+        p = min(max(p, 1e-3), outcomes / (outcomes + 1))  # more is not said by fewer pauses
         return type(self)(replace(c, pause_bias=round(math.log(outcomes * (1 - p) / p), 2)))
 
     def initial_state(self, params: Params, B: int) -> dict:
@@ -154,7 +170,8 @@ class Rung:
         return (pitch_classes(roll) if self.config.keys == 12 else roll).astype(dtype)
 
     def loss(self, params: Params, batch: dict, given: dict, state: dict | None = None, grad: bool = True):
-        """Mean cross-entropy of the cells plus that of the decoder -> loss, gradients (or None), trace, state.
+        """Mean cross-entropy of the cells plus that of the decoder; of `ordered` nats per step -> loss, gradients (or
+        None), trace, state.
 
         Of the state given, the LSTMs' part is used: the past and the time are the batch's. The one returned goes on
         with `step`.
@@ -163,15 +180,12 @@ class Rung:
         (T, B), real = mask.shape, params.flat.real.dtype
         state = state or self.initial_state(params, B)
         x, bits = self.music(roll, real), self.time_bits(batch["start"], T, real)
-        truth = x[-T:]
 
-        (P, trace, new_state), cache = self.forward(params, x[:-1], bits, state, given | {"truth": truth})
-        cells = truth if P.shape[-1] == c.keys else with_empty(truth)
-        loss, cross = cross_entropy_forward(P, cells, mask)
-        trace |= {"cells.P": P, "keys": roll[-T:], "loss.cells": loss} | _uniforms_of(given)
+        (loss, trace, new_state), cache = self.told(params, x, bits, mask, state, given, grad)
+        trace |= {"keys": roll[-T:]} | _uniforms_of(given)
         if c.keys == 12:
             (decoder_loss, decoder_trace, decoder_state), octaves = octaves_forward(
-                params, roll, truth, self.decoder_bits(batch["start"], T, real, bits), mask, state
+                params, roll, x[-T:], self.decoder_bits(batch["start"], T, real, bits), mask, state
             )
             loss, trace, new_state = loss + decoder_loss, trace | decoder_trace, new_state | decoder_state
         new_state |= {"past": roll[-c.past - 1 : -1], "time": batch["start"] + T}
@@ -179,7 +193,7 @@ class Rung:
             return loss, None, trace, new_state
 
         layers = octaves_backward(octaves) if c.keys == 12 else {}
-        layers |= self.backward(cross_entropy_backward(cross), cache)
+        layers |= self.told_backward(cache)
         return loss, params.gradients(layers), trace, new_state
 
     def step(self, params: Params, state: dict, x, given: dict, temperature: float = 1.0):
@@ -193,9 +207,11 @@ class Rung:
         given = {name: a[:, None] if name.startswith(("voices.", "union.")) else a[None] for name, a in given.items()}
 
         (P, trace, new_state), _ = self.forward(params, self.music(past, params.dtype), bits, state, given, temperature)
-        trace |= {"cells.P": P} | _uniforms_of(given)
+        trace |= _uniforms_of(given) | ({} if P is None else {"cells.P": P})
         if "keys" in given:
             keys, played = given["keys"], self.music(given["keys"], params.dtype)
+        elif self.needs_classes:
+            played = given["classes"].astype(params.dtype)
         elif c.voices:
             keys = played = one_hot(trace["voices.notes"], c.keys, params.dtype).max(axis=0)
         else:

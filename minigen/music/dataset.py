@@ -54,7 +54,7 @@ def split(songs: SongSet, seed: int, valid: float = 0.1) -> tuple[SongSet, SongS
 class Dataset:
     """Fragments of `steps` predicted steps at s = 0, hop, 2 hop, ... while s + steps <= T; a shorter song gives one.
 
-    `past` is the largest lag. `key_shift` moves every fragment of a batch by -6..+5 semitones, its past included.
+    `past` is the largest lag. `key_shift` moves every fragment of a batch by up to half an octave, its past included.
     """
 
     def __init__(self, rolls, past=128, steps=256, hop=32, key_shift=True):
@@ -79,8 +79,16 @@ class Dataset:
         """
         u = uniforms(seed, purpose, step, rows, (2,), np.float64)
         drawn = [self.fragments[i] for i in (u[:, 0] * len(self)).astype(int)]
-        shifts = (u[:, 1] * 12).astype(int) - 6 if self.key_shift else np.zeros(len(u), int)
-        return _cut([(self.rolls[song], s) for song, s in drawn], self.past, self.steps, shifts)
+        places = [(self.rolls[song], s) for song, s in drawn]
+        shifts = [self.shift(*place, x) if self.key_shift else 0 for place, x in zip(places, u[:, 1], strict=True)]
+        return _cut(places, self.past, self.steps, shifts)
+
+    def shift(self, roll, s: int, u: float) -> int:
+        """A shift of key of -6..+5 semitones, drawn with u among those that keep every note of the fragment at step s,
+        and of its past, on the keyboard."""
+        keys = np.flatnonzero(roll[max(s - self.past, 0) : s + self.steps].any(axis=0))
+        low, high = (max(-6, -keys[0]), min(5, 87 - keys[-1])) if len(keys) else (-6, 5)
+        return low + int(u * (high - low + 1))
 
 
 def whole_songs(rolls, past: int, chunk: int = 256, rows: int = 64):

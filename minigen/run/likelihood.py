@@ -9,6 +9,7 @@ are the set S, log Pr(S) is
                                         + sum_{k in C} g_{v-1}[C - k] p_v[k]
     linear conditional voices  the same recursion, each p_v evaluated for the C that it reads
     voices with LSTM states    a particle filter, since a voice's state remembers which notes it played
+    ordered voices             the sum of their decisions: a step has one path (minigen/ordered.py)
 
 The chance of a step with more notes than voices is 0. Sums and products are float64; what a network gives is
 float32. Networks run where their weights are, particles too; what they give is summed on the host.
@@ -162,6 +163,8 @@ def log_likelihood(model, params, batch: dict, state: dict | None = None, N: int
     flat = x.reshape(T * B, -1)
     if model.needs_classes:
         own = np.zeros((T, B))
+    elif model.in_order:
+        own = -to_host(trace["step.nats"]).astype(np.float64)
     elif not c.voices:
         own = independent_keys(to_host(trace["cells.z"]), x)
     elif not model.conditional:
@@ -176,14 +179,16 @@ def log_likelihood(model, params, batch: dict, state: dict | None = None, N: int
     return own, of_octaves, new_state
 
 
-def playable(model, roll):
-    """Which steps (...) of a roll (..., 88) this rung, and every rung as the diary has it, can play at all."""
+def playable(model, roll, by_all: bool = False):
+    """Which steps (...) of a roll (..., 88) this rung can play at all; `by_all`: every rung as the diary has it too."""
     classes, keys = pitch_classes(roll).sum(axis=-1), (roll > 0).sum(axis=-1)
-    own = (classes if model.config.keys == 12 else keys) <= (model.config.voices or 88)
-    return own & (classes <= CLASSES) & (keys <= KEYS)
+    own = (classes if model.config.keys == 12 else keys) <= (88 if model.in_order else model.config.voices or 88)
+    return own & (classes <= CLASSES) & (keys <= KEYS) if by_all else own
 
 
-def nats_per_step(model, params, songs, N: int = 64, runs: int = 3, seed: int = 0) -> dict[str, float]:
+def nats_per_step(
+    model, params, songs, N: int = 64, runs: int = 3, seed: int = 0, by_all: bool = False
+) -> dict[str, float]:
     """Minus log Pr, mean over the steps of whole songs that are `playable`, the states carried through each song.
 
     -> {"own": nats of what the rung itself plays, "both": of that and its octaves, "error": the standard error of both,
@@ -197,7 +202,7 @@ def nats_per_step(model, params, songs, N: int = 64, runs: int = 3, seed: int = 
         state = None
         for first, batch in whole_songs(songs, model.config.past, model.config.fragment):
             mine, of_octaves, state = log_likelihood(model, params, batch, None if first else state, N, seed + run)
-            use = batch["mask"] & playable(model, batch["roll"][-len(mine) :])
+            use = batch["mask"] & playable(model, batch["roll"][-len(mine) :], by_all)
             own, both = own - mine[use].sum(), both - (mine + of_octaves)[use].sum()
             counted, left_out = counted + int(use.sum()), left_out + int((batch["mask"] & ~use).sum())
         found.append((own / counted, both / counted))

@@ -61,7 +61,7 @@ def toy(head: str, seed: int) -> float:
 
 def one(claim: str, part: str, seed: int, minutes: float) -> dict:
     run, _, held_out = trained(HEADS[part], seed, minutes)
-    nats = nats_per_step(HEADS[part], run.params, held_out)["own"]
+    nats = nats_per_step(HEADS[part], run.params, held_out, by_all=True)["own"]
     return {"toys": [toy(part, TOYS * seed + n) for n in range(TOYS)], "nats": nats, "steps": run.step}
 
 

@@ -39,7 +39,7 @@ def longest_copy(pieces) -> float:
 
 def one(claim: str, part: str, seed: int, minutes: float, corpus: str = "bach") -> dict:
     run, _, held_out = trained(BODIES[part], seed, minutes, corpus)
-    results = {"nats per step, held out": nats_per_step(BODIES[part], run.params, held_out)["own"]}
+    results = {"nats per step, held out": nats_per_step(BODIES[part], run.params, held_out, by_all=True)["own"]}
     if part == "lag 1 alone":
         return results
     batch, _, _, trace = evaluate(WITH, run.params, held_out)

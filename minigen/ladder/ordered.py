@@ -1,0 +1,69 @@
+"""`ordered`, minigen's own, after the diary: 88 keys, told from the top down (minigen/ordered.py).
+
+What changed from `history`: voice v plays the v-th highest key, or stops, and reads what was played above it; no union,
+no octave decoder, no draw of notes in training; the loss is exact, nats per step. The aggregator reads the input too;
+while training, units of the local LSTM and of the features are dropped (Srivastava et al. 2014). Why: `final` guesses
+its octaves, so that its lines leap.
+"""
+
+from dataclasses import replace
+
+from minigen.backend import array_module
+from minigen.draws import uniforms
+from minigen.ladder.history import History
+from minigen.ordered import chances, ordered_backward, ordered_forward, ordered_play, ordered_shapes, paths_of
+from minigen.reader import history_backward, history_forward
+
+
+class Ordered(History):
+    name, date, in_order = "ordered", "later", True
+    config = replace(
+        History.config, voices=8, voice_hidden=256, hidden=200, reader=100, skip=True, dropout=0.2, key_shift=True
+    )
+
+    def layers(self):
+        body, features = self.body_shapes()
+        return body | ordered_shapes(self.config.keys, features, self.config.voice_hidden)
+
+    def draws(self, seed, purpose, step, rows, T):
+        """Uniforms for dropout, where it is trained: nothing is dropped in validation, while playing, or in a check."""
+        c = self.config
+        if not c.dropout or purpose != "training":
+            return {}
+        u = uniforms(seed, "dropout", step, rows, (T, c.hidden + (c.aggregator or c.hidden))).transpose(1, 0, 2)
+        return {"dropout.local": u[..., : c.hidden], "dropout.features": u[..., c.hidden :]}
+
+    def keep(self, u, dtype):
+        """Uniforms, or None -> what is left of each unit: 0, or 1 / (1 - dropout); None."""
+        return None if u is None else (u >= self.config.dropout).astype(dtype) / (1 - self.config.dropout)
+
+    def told(self, params, x, bits, mask, state, given, grad):
+        c, (T, B), truth = self.config, mask.shape, x[-len(mask) :]
+        local, keep = (self.keep(given.get(f"dropout.{name}"), params.dtype) for name in ("local", "features"))
+        (features, w, new_state), history = history_forward(params, x[:-1], bits, c.lags, state, c.skip, local)
+        features = features if keep is None else features * keep
+        (loss, nats, p, told), head = ordered_forward(params, features, truth, mask)
+        trace = {"reader.w": w, "loss.cells": loss, "step.nats": nats}
+        if not grad:  # what pictures show, and nothing learns from
+            p, notes = paths_of(p, told, c.voices, T, B)
+            trace |= {"voices.p": p, "voices.notes": notes, "cells.P": chances(p, notes)}
+        return (loss, trace, new_state), (history, keep, head)
+
+    def told_backward(self, cache):
+        history, keep, head = cache
+        dfeatures, dhead = ordered_backward(head)
+        # in the forward pass this was: features * keep
+        return history_backward(dfeatures if keep is None else dfeatures * keep, history) | dhead
+
+    def forward(self, params, x, bits, state, given, temperature=1.0):
+        """One step of playing, or of reading the `keys` given; there is no cache."""
+        if "keys" in given:
+            truth = self.music(given["keys"], params.dtype)
+            whole = array_module(x).concatenate([x, truth])
+            mask = array_module(x).ones(truth.shape[:2], bool)
+            (_, trace, new_state), _ = self.told(params, whole, bits, mask, state, given, grad=False)
+            del trace["loss.cells"]
+            return (trace["cells.P"], trace, new_state), None
+        (features, trace, new_state), _ = self.body(params, x, bits, state)
+        p, notes = ordered_play(params, features, self.config.voices, given, temperature)
+        return (chances(p, notes), trace | {"voices.p": p, "voices.notes": notes}, new_state), None

@@ -1,0 +1,177 @@
+"""Ordered voices: a step is told from the top down. Voice v plays the v-th highest key of the step, or stops.
+
+    p_v = softmax(silu([features, played, last] W1 + b1) W2 + b2)      over K keys and the stop, outcome K
+    log Pr(step) = sum_v log p_v[truth_v], up to and with the stop: exact, since a step has one path
+
+`played` are the keys that the voices before v played at this very step, `last` the lowest of them, each a K-vector of
+0/1. Keys at or above the last one are masked; after a stop nothing is told. All voices share their weights, so V is no
+shape of them: as many run as the music needs. Training draws no notes. `silu(a) = a sigmoid(a)` (Elfwing et al. 2018)
+stands where one might expect a ReLU: it has no kink, so that a gradient can be checked along any direction.
+
+A step with n keys has n + 1 decisions. Training and likelihood make all decisions of all steps at once, N of them in
+one array, those of voice 1, then those of voice 2, ...; playing goes voice by voice.
+"""
+
+from typing import Any, NamedTuple
+
+from minigen.backend import array_module
+from minigen.linear import linear_backward, linear_forward, sigmoid, softmax_forward
+from minigen.ops import counted, join, one_hot
+from minigen.params import linear_shapes
+from minigen.voices import draw, keep_pause_probability
+
+
+class Decisions(NamedTuple):
+    """All decisions of M steps, in the order of their voices."""
+
+    step: Any  # (N,) of which step, 0 to M-1
+    voice: Any  # (N,) from 0 on
+    played: Any  # (N, K) of 0/1: by the voices before it
+    last: Any  # (N, K) of 0/1: the lowest of these, nothing for the first voice
+    truth: Any  # (N,) the outcome: a key, or the stop K
+
+
+def ordered_shapes(K: int, features: int, H: int) -> dict[str, tuple]:
+    """Two linear layers that all voices share."""
+    return linear_shapes("told", features + 2 * K, H) | linear_shapes("outcome", H, K + 1)
+
+
+def from_top(x):
+    """How many keys are struck at or above each key: x (..., K) of 0/1 -> (..., K)."""
+    return x[..., ::-1].cumsum(axis=-1)[..., ::-1]
+
+
+def decisions_of(x) -> Decisions:
+    """x (M, K) of 0/1 -> all decisions that tell these steps."""
+    xp, K = array_module(x), x.shape[1]
+    rank = from_top(x)
+    notes = rank[:, 0]
+    voice, step = xp.nonzero(xp.arange(int(notes.max(initial=0)) + 1)[:, None] <= notes)
+    struck, rank, v = x[step] > 0, rank[step], voice[:, None]
+    told = struck & (rank == v + 1)
+    truth = xp.where(told.any(axis=1), told.argmax(axis=1), K)
+    played, last = ((struck & which).astype(x.dtype) for which in (rank <= v, rank == v))
+    return Decisions(step, voice, played, last, truth)
+
+
+def open_outcomes(last):
+    """The keys under the last one played, all of them where there is none, and the stop: last (..., K) of 0/1
+    -> (..., K+1) bool."""
+    xp = array_module(last)
+    at_or_under = from_top(last) > 0
+    under = (at_or_under & (last == 0)) | ~at_or_under[..., :1]
+    return join(under, xp.ones((*under.shape[:-1], 1), bool))
+
+
+def decide_forward(params, features, played, last, temperature=1.0):
+    """features (..., F), played and last (..., K) -> z (..., K+1), logits of which the masked are -inf; cache."""
+    a, told = linear_forward(join(features, played, last), *params.layer("told"))
+    s = sigmoid(a)
+    z, outcome = linear_forward(a * s, *params.layer("outcome"))
+    xp = array_module(z)
+    return xp.where(open_outcomes(last), z / temperature, -xp.inf), (told, a, s, outcome, features.shape[-1])
+
+
+def decide_backward(dz, cache):
+    """dz (..., K+1), 0 where z is masked, at temperature 1 -> dfeatures (..., F), gradients by layer."""
+    told, a, s, outcome, F = cache
+    dhidden, *doutcome = linear_backward(dz, outcome)
+    # in the forward pass this was: a * sigmoid(a), and join(features, played, last)
+    djoined, *dtold = linear_backward(dhidden * s * (1 + a * (1 - s)), told)
+    return djoined[..., :F], {"told": dtold, "outcome": doutcome}
+
+
+def ordered_forward(params, features, x, mask):
+    """features (T, B, F), x (T, B, K) of 0/1 what is true, mask (T, B)
+    -> (loss (nats per step, mean over counted steps), nats (T, B), p (N, K+1), the decisions), cache."""
+    xp, (T, B, F) = array_module(features), features.shape
+    told = decisions_of(x.reshape(T * B, -1))
+    z, decided = decide_forward(params, features.reshape(T * B, F)[told.step], told.played, told.last)
+    p, _ = softmax_forward(z)
+    top = z.real.max(axis=1, keepdims=True)
+    chosen = xp.take_along_axis(z, told.truth[:, None], axis=1)
+    nats = xp.log(xp.exp(z - top).sum(axis=1, keepdims=True)) + top - chosen  # -log p[truth], where p may be 0
+    nats = by_step(nats, told, T * B).reshape(T, B)
+    count = counted(mask)
+    return ((nats * mask).sum() / count, nats, p, told), (p, told, decided, mask, count)
+
+
+def ordered_backward(cache):
+    """-> dfeatures (T, B, F), gradients by layer."""
+    p, told, decided, mask, count = cache
+    # in the forward pass this was: -log softmax(z)[truth], mean over the counted steps
+    counts = (mask.reshape(-1)[told.step] / count)[:, None].astype(p.real.dtype)
+    dfeatures, grads = decide_backward((p - one_hot(told.truth, p.shape[1], counts.dtype)) * counts, decided)
+    return by_step(dfeatures, told, mask.size).reshape(*mask.shape, -1), grads
+
+
+def by_step(values, told: Decisions, steps: int):
+    """values (N, n) of decisions -> (M, n), sums over the decisions of each step."""
+    xp, first = array_module(values), 0
+    sums = xp.zeros((steps, values.shape[1]), values.dtype)
+    for size in xp.bincount(told.voice).tolist():
+        of_voice = slice(first, first + size)
+        sums[told.step[of_voice]] += values[of_voice]  # no step has two decisions of one voice
+        first += size
+    return sums
+
+
+def paths_of(p, told: Decisions, V: int, T: int, B: int):
+    """Decisions as they are drawn, at least V voices: p (N, K+1) -> p (V, T, B, K+1), notes (V, T, B). Voices after a
+    stop are sure of theirs."""
+    xp, K = array_module(p), p.shape[1] - 1
+    V = max(V, int(told.voice.max(initial=0)) + 1)
+    every, notes = xp.zeros((V, T * B, K + 1), p.dtype), xp.full((V, T * B), K)
+    every[..., K] = 1
+    every[told.voice, told.step], notes[told.voice, told.step] = p, told.truth
+    return every.reshape(V, T, B, K + 1), notes.reshape(V, T, B)
+
+
+def ordered_play(params, features, V: int, given, temperature=1.0):
+    """features (T, B, F), given (minigen/draws.py): `voices.u`, with `voices.allowed`, `inject` and `ceiling` where it
+    is steered; or `voices.notes` -> p (V, T, B, K+1), notes (V, T, B). The last voice can only stop; a voice after a
+    stop is sure of its stop."""
+    xp, K = array_module(features), params["outcome.b"].shape[0] - 1
+    played = last = xp.zeros((*features.shape[:2], K), features.real.dtype)
+    over, p, notes = xp.zeros(features.shape[:2], bool), [], []
+    for v in range(V):
+        z, _ = decide_forward(params, features, played, last, temperature)
+        may_play = ~(over | (v == V - 1))[..., None] | (xp.arange(K + 1) == K)
+        z = xp.where(may_play, z, -xp.inf)
+        notes.append(given["voices.notes"][v] if "voices.notes" in given else _decide(z, v, given))
+        p.append(softmax_forward(z)[0])
+        last = one_hot(notes[v], K, played.dtype)
+        played, over = played + last, over | (notes[v] == K)
+    return xp.stack(p), xp.stack(notes)
+
+
+def _decide(z, v: int, given):
+    """What voice v plays: z (T, B, K+1) masked logits -> (T, B). Where a melody strikes, `inject`, the first voice
+    plays it; keys from the `ceiling` on are masked; the stop keeps its probability where `voices.allowed` masks keys,
+    and is what remains where they leave none."""
+    xp, K = array_module(z), z.shape[-1] - 1
+    if "ceiling" in given:
+        keys = xp.arange(K + 1)
+        z = xp.where((keys < given["ceiling"][..., None]) | (keys == K), z, -xp.inf)
+    if "voices.allowed" in given:
+        allowed = given["voices.allowed"][v]
+        z = xp.where(allowed, keep_pause_probability(z, allowed & xp.isfinite(z)), -xp.inf)
+    outcome = draw(z, given["voices.u"][v])
+    if v == 0 and "inject" in given:
+        injected = given["inject"]
+        outcome = xp.where(injected.any(axis=-1), K - 1 - injected[..., ::-1].argmax(axis=-1), outcome)
+    return outcome
+
+
+def chances(p, notes):
+    """The chance of each key, given the keys above it: p (V, T, B, K+1), outcomes (V, T, B) -> P (T, B, K).
+
+    `P[k] = p_v[k] / (p_v[stop] + sum_{j <= k} p_v[j])`, v the voice that tells the first key at or under k. The nats of
+    a step are the sum over its keys of -log P[k], or of -log(1 - P[k]) where k is not struck.
+    """
+    xp, K = array_module(p), p.shape[-1] - 1
+    struck = one_hot(notes, K, "int64").sum(axis=0)
+    v = from_top(struck) - struck  # how many keys above k are struck
+    at_or_under = p[..., :K].cumsum(axis=-1) + p[..., K:]
+    hazards = p[..., :K] / xp.where(at_or_under > 0, at_or_under, 1)
+    return xp.take_along_axis(hazards, v[None], axis=0)[0]
