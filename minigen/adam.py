@@ -30,6 +30,12 @@ def clip(g):
     return array_module(g).where(abs(g.real) <= 1, g, array_module(g).sign(g.real))
 
 
+def averaged(mean, flat, n: int):
+    """The running mean of the weights after the n-th update, n from 0 on: `mean += (1 - d) (flat - mean)`,
+    `d = min(0.999, (1 + n) / (10 + n))`. It plays better than the last weights alone (Polyak and Juditsky 1992)."""
+    return mean + (1 - min(0.999, (1 + n) / (10 + n))) * (flat - mean)
+
+
 @replaceable
 def all_finite(grad, loss):
     """Whether the loss and its gradient are finite -> () bool, where they live: nothing is copied to the host."""

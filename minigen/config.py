@@ -40,6 +40,8 @@ class Config:
     key_shift: bool = False  # train on -6..+5 semitones
     metre: str = "4/4"
     held: bool = False  # cells say what is struck, not what is held
+    sustain: int = 0  # units of the sustain decoder: minigen/sustain.py
+    end_bits: int = 0  # of the steps that are left: minigen/ops.py
     fragment: int = 256  # predicted steps of a training fragment
     hop: int = 32  # from one fragment's start to the next
 
@@ -47,6 +49,11 @@ class Config:
     def usual_time(self) -> bool:
         """Whether the rung's time bits are those that the octave decoder gets."""
         return (self.time_order, self.time_of) == ("low first", "predicted")
+
+    @property
+    def bits(self) -> int:
+        """What the rung is told beside the music."""
+        return self.time_bits + self.end_bits
 
     @property
     def bar(self) -> int:
@@ -118,7 +125,11 @@ class Config:
                 raise wrong
         config = Config(**fields | {"lags": tuple(fields["lags"]), "delays": tuple(fields["delays"])})
         positive = (*config.lags, *config.delays, config.hidden, config.capsule, config.decoder_hidden)
-        if not config.lags or min(*positive, config.fragment, config.hop) < 1 or config.time_bits > 30:
+        if (
+            not config.lags
+            or min(*positive, config.fragment, config.hop) < 1
+            or max(config.time_bits, config.end_bits) > 30
+        ):
             raise wrong
         if config.dropout >= 1:
             raise wrong

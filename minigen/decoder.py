@@ -40,29 +40,29 @@ def decoder_backward(dz, cache):
 
 
 @replaceable
-def octave_loss_forward(z, keys, classes, mask):
+def masked_loss_forward(z, keys, allowed, mask):
     """`sum over allowed keys of softplus(z) - x z, / (counted steps * 88)`.
 
-    z and keys (T, B, 88), classes (T, B, 12), mask (T, B) -> (loss (nats per key), p (T, B, 88)), cache; p is
-    sigmoid(z) where the key's class is on, else 0, for the trace: no gradient is taken through it.
+    z and keys (T, B, 88), allowed (T, B, C) of 0/1: the C = 12 classes that are on, or the 88 keys that are asked;
+    mask (T, B) -> (loss (nats per key), p (T, B, 88)), cache; p is sigmoid(z) where the key is allowed, else 0, for the
+    trace: no gradient is taken through it.
     """
     xp = array_module(z)
-    allowed = of_class(classes) > 0
+    of_keys = of_class(allowed) > 0
     positive = z.real > 0
     softplus = xp.where(positive, z, 0) + xp.log1p(xp.exp(xp.where(positive, -z, z)))
     cells = counted(mask) * keys.shape[-1]
-    nats = (softplus - keys * z) * (allowed & mask[..., None])
-    p = sigmoid(z) * allowed
-    return (nats.sum() / cells, p), (p, keys, classes, mask, cells)
+    nats = (softplus - keys * z) * (of_keys & mask[..., None])
+    p = sigmoid(z) * of_keys
+    return (nats.sum() / cells, p), (p, keys, allowed, mask, cells)
 
 
 @replaceable
-def octave_loss_backward(cache):
+def masked_loss_backward(cache):
     """-> dz (T, B, 88)."""
-    p, keys, classes, mask, cells = cache
-    allowed = (of_class(classes) > 0) & mask[..., None]
+    p, keys, allowed, mask, cells = cache
     # in the forward pass this was: softplus(z) - keys * z
-    return (p - keys) * allowed / cells
+    return (p - keys) * ((of_class(allowed) > 0) & mask[..., None]) / cells
 
 
 def draw_keys(P, u, classes):
@@ -81,14 +81,14 @@ def octaves_forward(params, roll, classes, bits, mask, state):
     bits (T, B, n), mask (T, B) -> (loss (nats per key), trace, state), cache."""
     keys = roll[-len(mask) - 1 :].astype(classes.dtype)
     (z, new_state), decoder = decoder_forward(params, keys[:-1], classes, bits, state)
-    (loss, p), octave = octave_loss_forward(z, keys[1:], classes, mask)
+    (loss, p), octave = masked_loss_forward(z, keys[1:], classes, mask)
     return (loss, {"decoder.p": p, "decoder.z": z, "loss.decoder": loss}, new_state), (decoder, octave)
 
 
 def octaves_backward(cache):
     """-> gradients by layer."""
     decoder, octave = cache
-    return decoder_backward(octave_loss_backward(octave), decoder)
+    return decoder_backward(masked_loss_backward(octave), decoder)
 
 
 def octaves_step(params, x, classes, bits, state, given, temperature=1.0):

@@ -18,6 +18,9 @@ run, another rank, another device, the third of ten outputs.
     classes         (T, B, 12)      what `decoder` plays, since it makes up no music
     truth           (T, B, K)       the true keys: in `loss` voices draw among them and the pause
     forced          True            with truth: voices also draw so that no true key is left over (particle filter)
+    ceiling         (T, B)          ordered voices: keys from this one on are masked, under a melody that sounds
+    dropout.local, dropout.features  (T, B, H)  uniforms that drop units, while `ordered` is trained
+    told.step, told.voice, told.at   where the decisions of ordered voices are (minigen/ordered.py `Places`)
     union.factors   (V, T, B, K)    the factors 1 - P that the stop-gradient trick takes as constants (gradient check)
 """
 

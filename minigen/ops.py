@@ -4,6 +4,8 @@ import numpy as np
 
 from minigen.backend import array_module
 
+NO_END = 1 << 40  # a time that no song reaches
+
 
 def pitch_classes(keys):
     """`c[p] = max of keys p, p+12, ...`: (..., 88) of 0/1 -> (..., 12). Class 0 is A, class 3 is C."""
@@ -24,8 +26,8 @@ def by_octave(keys):
 
 
 def of_class(classes):
-    """(..., 12) -> (..., 88): every key gets the value of its class."""
-    return classes[..., array_module(classes).arange(88) % 12]
+    """(..., 12) -> (..., 88): every key gets the value of its class; (..., 88) stays what it is."""
+    return classes[..., array_module(classes).arange(88) % classes.shape[-1]]
 
 
 def time_bits(start, T: int, bits: int, dtype, bar: int = 16, high_first: bool = False):
@@ -38,15 +40,25 @@ def time_bits(start, T: int, bits: int, dtype, bar: int = 16, high_first: bool =
     return ((count >> order) & 1).astype(dtype)
 
 
+def end_bits(start, end, T: int, bits: int, dtype):
+    """Bit k of the steps that are left after each of T predicted steps, at most 2^bits - 1: start and end (B,), the
+    times of the first step and of the end -> (T, B, bits). At the last step they are 0; all ones also mean that no end
+    is known, `NO_END`."""
+    xp = array_module(start)
+    left = (end - 1 - start)[None, :] - xp.arange(T)[:, None]
+    return ((left.clip(0, 2**bits - 1)[..., None] >> xp.arange(bits)) & 1).astype(dtype)
+
+
 def lagged(x, lag: int, T: int):
     """x (N, B, K), steps whose last T are inputs -> (T, B, K), a view: for input x[t] the step x[t+1-lag]."""
     end = len(x) + 1 - lag
     return x[end - T : end]
 
 
-def with_lags(x, lags, T: int):
-    """x (N, B, K) whose last T steps are inputs -> (T, B, (1 + L) K): each input step beside its lags."""
-    return join(*(lagged(x, lag, T) for lag in (1, *lags)))
+def with_lags(x, lags, bits):
+    """x (N, B, K) whose last T steps are inputs, bits (T, B, n) -> (T, B, (1 + L) K + n): each input step beside its
+    lags and the bits."""
+    return join(*(lagged(x, lag, len(bits)) for lag in (1, *lags)), bits)
 
 
 def one_hot(notes, K: int, dtype):

@@ -21,11 +21,18 @@ from minigen.params import linear_shapes
 from minigen.voices import draw, keep_pause_probability
 
 
-class Decisions(NamedTuple):
-    """All decisions of M steps, in the order of their voices."""
+class Places(NamedTuple):
+    """Which decisions there are in M steps, in the order of their voices."""
 
     step: Any  # (N,) of which step, 0 to M-1
     voice: Any  # (N,) from 0 on
+    at: Any  # (V, M) the decision of each voice at each step, N where it has none
+
+
+class Decisions(NamedTuple):
+    """All decisions of M steps."""
+
+    places: Places
     played: Any  # (N, K) of 0/1: by the voices before it
     last: Any  # (N, K) of 0/1: the lowest of these, nothing for the first voice
     truth: Any  # (N,) the outcome: a key, or the stop K
@@ -41,17 +48,25 @@ def from_top(x):
     return x[..., ::-1].cumsum(axis=-1)[..., ::-1]
 
 
-def decisions_of(x) -> Decisions:
+def places_of(x) -> Places:
+    """x (M, K) of 0/1 -> where the decisions are that tell these steps. On a GPU it reads how many there are: training
+    makes them on the host."""
+    xp = array_module(x)
+    notes = (x > 0).sum(axis=1)
+    voice, step = xp.nonzero(xp.arange(int(notes.max()) + 1)[:, None] <= notes)
+    at = xp.full((int(notes.max()) + 1, len(x)), len(step))
+    at[voice, step] = xp.arange(len(step))
+    return Places(step, voice, at)
+
+
+def decisions_of(x, places: Places | None = None) -> Decisions:
     """x (M, K) of 0/1 -> all decisions that tell these steps."""
-    xp, K = array_module(x), x.shape[1]
-    rank = from_top(x)
-    notes = rank[:, 0]
-    voice, step = xp.nonzero(xp.arange(int(notes.max(initial=0)) + 1)[:, None] <= notes)
-    struck, rank, v = x[step] > 0, rank[step], voice[:, None]
+    xp, K, places = array_module(x), x.shape[1], places or places_of(x)
+    struck, rank, v = x[places.step] > 0, from_top(x)[places.step], places.voice[:, None]
     told = struck & (rank == v + 1)
     truth = xp.where(told.any(axis=1), told.argmax(axis=1), K)
     played, last = ((struck & which).astype(x.dtype) for which in (rank <= v, rank == v))
-    return Decisions(step, voice, played, last, truth)
+    return Decisions(places, played, last, truth)
 
 
 def open_outcomes(last):
@@ -81,17 +96,17 @@ def decide_backward(dz, cache):
     return djoined[..., :F], {"told": dtold, "outcome": doutcome}
 
 
-def ordered_forward(params, features, x, mask):
-    """features (T, B, F), x (T, B, K) of 0/1 what is true, mask (T, B)
+def ordered_forward(params, features, x, mask, places: Places | None = None):
+    """features (T, B, F), x (T, B, K) of 0/1 what is true, mask (T, B); places, where they are known
     -> (loss (nats per step, mean over counted steps), nats (T, B), p (N, K+1), the decisions), cache."""
     xp, (T, B, F) = array_module(features), features.shape
-    told = decisions_of(x.reshape(T * B, -1))
-    z, decided = decide_forward(params, features.reshape(T * B, F)[told.step], told.played, told.last)
+    told = decisions_of(x.reshape(T * B, -1), places)
+    z, decided = decide_forward(params, features.reshape(T * B, F)[told.places.step], told.played, told.last)
     p, _ = softmax_forward(z)
     top = z.real.max(axis=1, keepdims=True)
     chosen = xp.take_along_axis(z, told.truth[:, None], axis=1)
     nats = xp.log(xp.exp(z - top).sum(axis=1, keepdims=True)) + top - chosen  # -log p[truth], where p may be 0
-    nats = by_step(nats, told, T * B).reshape(T, B)
+    nats = by_step(nats, told.places).reshape(T, B)
     count = counted(mask)
     return ((nats * mask).sum() / count, nats, p, told), (p, told, decided, mask, count)
 
@@ -100,30 +115,29 @@ def ordered_backward(cache):
     """-> dfeatures (T, B, F), gradients by layer."""
     p, told, decided, mask, count = cache
     # in the forward pass this was: -log softmax(z)[truth], mean over the counted steps
-    counts = (mask.reshape(-1)[told.step] / count)[:, None].astype(p.real.dtype)
+    counts = (mask.reshape(-1)[told.places.step] / count)[:, None].astype(p.real.dtype)
     dfeatures, grads = decide_backward((p - one_hot(told.truth, p.shape[1], counts.dtype)) * counts, decided)
-    return by_step(dfeatures, told, mask.size).reshape(*mask.shape, -1), grads
+    return by_step(dfeatures, told.places).reshape(*mask.shape, -1), grads
 
 
-def by_step(values, told: Decisions, steps: int):
+def by_step(values, places: Places):
     """values (N, n) of decisions -> (M, n), sums over the decisions of each step."""
-    xp, first = array_module(values), 0
-    sums = xp.zeros((steps, values.shape[1]), values.dtype)
-    for size in xp.bincount(told.voice).tolist():
-        of_voice = slice(first, first + size)
-        sums[told.step[of_voice]] += values[of_voice]  # no step has two decisions of one voice
-        first += size
+    xp = array_module(values)
+    padded = xp.concatenate([values, xp.zeros((1, values.shape[1]), values.dtype)])
+    sums = padded[places.at[0]]
+    for at in places.at[1:]:
+        sums += padded[at]
     return sums
 
 
 def paths_of(p, told: Decisions, V: int, T: int, B: int):
     """Decisions as they are drawn, at least V voices: p (N, K+1) -> p (V, T, B, K+1), notes (V, T, B). Voices after a
     stop are sure of theirs."""
-    xp, K = array_module(p), p.shape[1] - 1
-    V = max(V, int(told.voice.max(initial=0)) + 1)
+    xp, K, (step, voice, at) = array_module(p), p.shape[1] - 1, told.places
+    V = max(V, len(at))
     every, notes = xp.zeros((V, T * B, K + 1), p.dtype), xp.full((V, T * B), K)
     every[..., K] = 1
-    every[told.voice, told.step], notes[told.voice, told.step] = p, told.truth
+    every[voice, step], notes[voice, step] = p, told.truth
     return every.reshape(V, T, B, K + 1), notes.reshape(V, T, B)
 
 

@@ -30,11 +30,12 @@ from minigen.music.corpus import CORPORA, find_songs
 from minigen.music.dataset import trim
 from minigen.music.midi import Song
 from minigen.music.midi_out import write_midi
+from minigen.music.songset import SongSet
 from minigen.music.steering import Steering, steer
 from minigen.run import checkpoint
 from minigen.run.finetune import MODES, Finetune
 from minigen.run.folder import check_grid, print_found
-from minigen.run.perform import check_album, join_album, music_of, perform, remarks, song_of
+from minigen.run.perform import check_album, heard, join_album, music_of, perform, remarks, song_of
 from minigen.run.plots import plot_album, plot_roll
 from minigen.run.sample import begin
 from minigen.run.trace import save_trace
@@ -119,9 +120,12 @@ def album(args, trained, asked: Steering | None, label: str, bpm: float):
     c, pieces, songs, ended = trained.model.config, [], songs_of(args, trained), None
     try:
         for seed in tqdm(range(args.seed, args.seed + args.album), "playing", disable=None, leave=False):
-            primer, _ = begin(trained.model, song_of(songs, seed), args.bars, args.primer_bars)
-            played = perform(trained, args.bars * c.bar, seed, primer, args.temperature, asked, args.tune)
-            pieces.append(played.roll)
+            song = song_of(len(songs), seed)
+            primer, head = begin(trained.model, songs.rolls[song], args.bars, args.primer_bars)
+            known = heard(songs.rolls[song], songs.sounding(song), head, c.bar)
+            tuned = args.temperature, asked, args.tune
+            played = perform(trained, args.bars * c.bar, seed, primer, *tuned, known=known)
+            pieces.append(played)
             for line in remarks(played, asked, c.bar):
                 tqdm.write(f"piece {len(pieces)}: {line}", file=sys.stdout)
             if played.error:
@@ -138,12 +142,12 @@ def album(args, trained, asked: Steering | None, label: str, bpm: float):
             f"wrote {name}.mid{f' and {name}.png' * drawn}: {plural(len(pieces), 'piece')}, {len(roll):,} steps, ",
             end="",
         )
-        print(f"{metrics.notes_per_step(pieces):.2f} notes per step; each goes on from a song, which is left out")
+        print(f"{metrics.notes_per_step([piece.roll for piece in pieces]):.2f} notes per step; each goes on from a song, which is left out")
     if ended:
         raise ended
 
 
-def songs_of(args, trained) -> list:
+def songs_of(args, trained) -> SongSet:
     """The songs of the --primer folder, or of the corpus that the checkpoint was trained on."""
     c, corpus = trained.model.config, checkpoint.corpus_of(trained.header)
     if not args.primer and corpus not in CORPORA:
@@ -152,7 +156,7 @@ def songs_of(args, trained) -> list:
     check_grid(songs, c, "name a folder of such songs, --primer FOLDER")
     if args.primer:
         print_found(songs)
-    return songs.rolls
+    return songs
 
 
 def main():
@@ -176,7 +180,9 @@ def main():
         raise MinigenError(f"{model.name} plays what it is given: leave out --finetune and --album")
     if args.album:
         check_album(args.album, args.bars * bar)
-    primer, head = (None, None) if args.album else begin(model, primer and primer.roll, args.bars, args.primer_bars)
+    song = primer
+    primer, head = (None, None) if args.album else begin(model, song and song.roll, args.bars, args.primer_bars)
+    known = song and head is not None and heard(song.roll, song.sounding, head, bar)
     begins = "it plays the primer's classes" if model.needs_classes else "it starts from silence"
     if head is not None and len(head):
         begins = f"the primer ends at step {len(head)} (after bar {len(head) / bar:g})"
@@ -189,14 +195,15 @@ def main():
     for seed in range(args.seed, args.seed + args.num_outputs):
         began = time.monotonic()
         tuned = args.temperature, asked, args.tune, bool(args.trace)
-        played = perform(trained, args.bars * bar, seed, primer, *tuned)
+        played = perform(trained, args.bars * bar, seed, primer, *tuned, known=known)
         rows = played.roll
+        sounding = np.concatenate([head if known is None else known, played.sounding]) > 0
         took = time.monotonic() - began
         roll = np.concatenate([head, rows])
         name = args.out / f"{label}-{model.name}-seed{seed}"
         word = "replaced" if Path(f"{name}.mid").exists() else "wrote"
-        write_midi(f"{name}.mid", roll, bpm, metre=metre)
-        picture = f"{name}.png", roll, len(head), bar, f"{label}, {model.name}, seed {seed}"
+        write_midi(f"{name}.mid", roll, bpm, sounding, metre=metre)
+        picture = f"{name}.png", roll, len(head), bar, f"{label}, {model.name}, seed {seed}", sounding
         drawn = attempt(f"the picture {name}.png", lambda picture=picture: plot_roll(*picture))
         wrote = f"{name}.mid and {name}.png" if drawn else f"{name}.mid"
         print(f"{word} {wrote}: {len(rows) / bar:g} bars in {took:.2f} s, ", end="")

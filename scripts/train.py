@@ -35,7 +35,7 @@ from minigen.metre import METRES
 from minigen.music import metrics
 from minigen.music.alike import digest_of
 from minigen.music.corpus import CORPORA, find_songs
-from minigen.music.dataset import Dataset, split, trim
+from minigen.music.dataset import Dataset, split, trimmed
 from minigen.run import checkpoint
 from minigen.run.folder import (
     Folder,
@@ -58,10 +58,11 @@ LICENCES = {
     "toys": "CC0 1.0 (trained on songs that a generator made)",
     "bach": "weights CC0 1.0; trained on chorales encoded in music21, none of which is stored here",
 }
-DEFAULTS = {"model": "final", "rate": 0.01, "seed": 0, "valid": 0.1, "meta_rate": 1.0}
+BESIDE = ["sustain=100"]  # trained beside every model, if --set says nothing else
+DEFAULTS = {"model": "ordered", "seed": 0, "valid": 0.1, "meta_rate": 1.0}
 WHERE = {"device": "auto", "kernels": "auto"}
 # what a resumed run takes from its config.json, and what it may be told anew
-KEPT = ("corpus", "max_tracks", "max_tempos", "meta", "first_order", "batch", *DEFAULTS)
+KEPT = ("corpus", "max_tracks", "max_tempos", "meta", "first_order", "batch", "rate", *DEFAULTS)
 ANEW = ("sources", "held_out", "steps", "minutes", "threads", *WHERE)
 
 
@@ -72,12 +73,12 @@ def arguments():
     add("--corpus", choices=CORPORA, help="a corpus instead of files (default: songs)")
     add("--held-out", metavar="FOLDER", help="hold out this music, and use both as they are, repeats too")
     add("--metre", choices=list(METRES), help="of the songs (default: 4/4; none: they have no bars)")
-    add("--model", choices=list(LADDER), help="default: final")
+    add("--model", choices=list(LADDER), help="default: ordered")
     add("--set", action="append", metavar="NAME=VALUE", help="another configuration: hidden=50, delays=4,8, loss=pause")
     add("--steps", type=number(1, 1e9, int), help="stop after this many steps in all")
     add("--minutes", type=number(0.001, 1e6), help="stop after this long; of a resumed run: this much more")
     add("--batch", type=number(1, 4096, int), help="fragments per step (default: a quarter of all, 8 to 64)")
-    add("--rate", type=number(1e-8, 1), help="Adam's rate at the start (default: 0.01)")
+    add("--rate", type=number(1e-8, 1), help="Adam's rate (default: 0.01, of ordered 0.003)")
     add("--seed", type=number(0, 2**63 - 1, int), help="default: 0")
     add("--device", choices=["auto", "cpu", "cuda"], help="default: auto")
     add("--kernels", choices=CHOICES[:3], help="the array code, or a kernel behind each layer (default: auto)")
@@ -133,9 +134,10 @@ def start(args, xp):
         return model, state, header.get("split", {})
     if not args.init:
         model = rung(args.model)
-        model = rung(args.model, model.config.in_metre(args.metre or "4/4").with_settings(args.set or []))
+        settings = [*BESIDE * (not model.needs_classes), *(args.set or [])]
+        model = rung(args.model, model.config.in_metre(args.metre or "4/4").with_settings(settings))
         return model, None, {}
-    model, params, header, _ = checkpoint.load(args.init)
+    model, params, header, *_ = checkpoint.load(args.init)
     params = params.with_flat(xp.asarray(params.flat))
     if args.model not in (None, model.name):
         raise MinigenError(f"{args.init} is a {model.name} and not a {args.model}: leave out --model")
@@ -143,11 +145,12 @@ def start(args, xp):
         raise MinigenError(f"{args.init} plays {model.config.metre} and not {args.metre}: leave out --metre or --init")
     if args.set:
         raise MinigenError(f"{args.init} has a configuration of its own: leave out --set")
-    return model, Run(params, Moments.of(params.flat), args.rate), header.get("split", {})
+    return model, Run(params, Moments.of(params.flat), args.rate or model.rate), header.get("split", {})
 
 
 def music(args, c):
-    """The songs found, the rolls to train on and those held out, a name for them, and what tells this split apart."""
+    """The songs found, those to train on and those held out, both as rolls and what sounds in each, a name for them,
+    and what tells this split apart."""
     limits = {"max_tracks": args.max_tracks, "max_tempos": args.max_tempos}
     asked = limits | {"metre": c.metre, "once": not args.held_out, "log": print}
     songs, name = find_songs(args.sources, args.corpus, **asked)
@@ -158,8 +161,8 @@ def music(args, c):
     train, valid = found if args.held_out else split(songs, args.seed, args.valid)
     identity = {"seed": args.seed, "valid": args.valid, **limits, "digest": songs.digest()}
     identity |= {"held_out": valid.digest(), "official": bool(args.held_out)}
-    rolls = (part.rolls if args.held_out else [trim(roll, c.bar) for roll in part.rolls] for part in (train, valid))
-    return found, *rolls, name, identity
+    parts = (trimmed(part, None if args.held_out else c.bar) for part in (train, valid))
+    return found, *parts, name, identity
 
 
 def main(ranks: Ranks):
@@ -175,6 +178,7 @@ def main(ranks: Ranks):
     if args.out:
         check_out(args.out, searched)
     model, state, before = start(args, xp)
+    args.rate = args.rate or model.rate
     if args.meta:
         check(model, xp)
     c = model.config
@@ -186,15 +190,15 @@ def main(ranks: Ranks):
         print("take care: the checkpoint was trained on some of the songs that are held out now")
     if state is None:
         if not any(setting.startswith("pause_bias=") for setting in args.set or []):
-            model = model.quiet(train)  # the diary's voices begin as uniform: --set pause_bias=0
+            model = model.quiet(train[0])  # the diary's voices begin as uniform: --set pause_bias=0
         params = model.init(args.seed)
         params, c = params.with_flat(xp.asarray(params.flat)), model.config
         state = Run(params, Moments.of(params.flat), args.rate)
-    data = Dataset.of(train, c)
+    data = Dataset.of(train[0], c, train[1])
     args.batch = args.batch or batch_of(len(data))
     rows = ranks.share(range(args.batch))
     kernels = use_kernels(args.kernels, args.threads or ranks.threads(), print, xp)
-    if args.meta and min(max(map(len, rolls)) for rolls in (valid, data.rolls)) <= AHEAD:
+    if args.meta and min(max(map(len, rolls)) for rolls in (valid[0], data.rolls)) <= AHEAD:
         raise MinigenError(f"--meta looks {AHEAD} steps ahead, and no song is longer: use longer songs")
 
     metre = "" if c.metre == "4/4" else f"-{c.metre.replace('/', '')}"
@@ -202,27 +206,27 @@ def main(ranks: Ranks):
         None if ranks.rank else new_folder(args.out, f"{name}{metre}-{model.name}", searched)
     )
     if not ranks.rank:
-        print_songs(found, train, valid, data, c, path)
+        print_songs(found, train[0], valid[0], data, c, path)
     print(
         f"model {model.name}, {state.params.flat.size:,} parameters; batches of {args.batch}; device {device}; ", end=""
     )
     print(f"kernels {kernels}")
     baselines = {}
     if not model.needs_classes:
-        baselines = metrics.baselines(data.rolls, valid, c.keys, c.loss == "pause", c.bar)
+        baselines = metrics.baselines(data.rolls, valid[0], c.keys, c.loss == "pause", c.bar, model.in_order)
         values = ", ".join(f"{name} {value:.4f}" for name, value in baselines.items())
-        print(f"held-out nats per cell to beat: {values}")
+        print(f"held-out {model.unit} to beat: {values}")
     about = {
-        "data": f"{name}: {len(train)} songs to train on, {len(valid)} held out",
+        "data": f"{name}: {len(train[0])} songs to train on, {len(valid[0])} held out",
         "split": identity,
         "licence": "that of the music it was trained on" if args.sources else LICENCES[name],
         "command": args.command,
         "corpus": None if args.sources else name,
-        "learned": [digest_of(roll) for roll in train],
+        "learned": [digest_of(roll) for roll in train[0]],
     }
     state.ledger.ranks = ranks
     with Stop() as stop:
-        folder = Folder(path, model, state, about, baselines, valid[0], ranks)
+        folder = Folder(path, model, state, about, baselines, valid[0][0], ranks)
         if not ranks.rank:
             kept = {name: getattr(args, name) for name in (*KEPT, *ANEW)}
             folder.begin({"command": args.command, "arguments": kept, "config": c.as_json()})

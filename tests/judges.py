@@ -154,7 +154,12 @@ def judge_ops(m):
     x = np.arange(10.0).reshape(10, 1, 1)  # the last 4 are inputs: 6, 7, 8, 9 predict 7, 8, 9, 10
     same(m.lagged(x, 1, 4).ravel(), [6, 7, 8, 9])
     same(m.lagged(x, 4, 4).ravel(), [3, 4, 5, 6])
-    same(m.with_lags(x, (2, 4), 4)[:, 0], [[6, 5, 3], [7, 6, 4], [8, 7, 5], [9, 8, 6]])
+    told = np.full((4, 1, 1), 2)
+    same(m.with_lags(x, (2, 4), told)[:, 0], [[6, 5, 3, 2], [7, 6, 4, 2], [8, 7, 5, 2], [9, 8, 6, 2]])
+    left = m.end_bits(np.array([3, 0]), np.array([6, m.NO_END]), 5, 3, np.float32)
+    same(left[:, 0] @ [1, 2, 4], [2, 1, 0, 0, 0])
+    same(left[:, 1] @ [1, 2, 4], [7] * 5)
+    same(m.end_bits(np.array([0]), np.array([12]), 12, 3, int)[:, 0] @ [1, 2, 4], [7] * 4 + [7, 6, 5, 4, 3, 2, 1, 0])
     same(m.one_hot(np.array([[0, 2], [3, 1]]), 3, float), [[[1, 0, 0], [0, 0, 1]], [[0, 0, 0], [0, 1, 0]]])
     same(m.with_empty(np.array([[[1.0, 1, 0]], [[0, 0, 0]]])), [[[1, 1, 0, 0]], [[0, 0, 0, 1]]])
     assert [m.counted(np.array(mask) > 0) for mask in ([[1, 0], [1, 1]], [[0, 0], [0, 0]])] == [3, 1]
@@ -235,6 +240,12 @@ def judge_reader(m):
     shapes = m.history_shapes(K, BITS, LAGS, H)
     params, state = params_of(shapes, arrays_of(case)), state_of(shapes)
     x, bits = struck(max(LAGS) + T, B, K), struck(T, B, BITS)
+    skipped, keep = cases.history_case(m, skip=True), cases.fresh().random((T, B, H))
+    wider = m.history_shapes(K, BITS, LAGS, H, 4, 3, True)
+    inside = params_of(wider, arrays_of(skipped))
+    dropped, _ = m.history_forward(inside, x, bits, LAGS, state_of(wider), True, keep)
+    close(dropped[0], naive.history(inside, x, bits, LAGS, state_of(wider), keep))
+    slopes(skipped)
     (features, w, new_state), _ = m.history_forward(params, x, bits, LAGS, state)
     close(features, naive.history(params, x, bits, LAGS, state))
     close(w.sum(axis=-1), np.ones((T, B)))
@@ -542,6 +553,25 @@ def judge_other_rungs(m, roll):
     same(keys, u < trace["cells.P"])
     assert trace["cells.P"].shape == (B, 88)
 
+    model, params = small(over(m, Simple), end_bits=3)
+    batch = toy_batch(model, 6, B) | {"end": np.full(B, 200)}
+    batch["end"][0] = batch["start"][0] + 4
+    loss, grads, trace, end = model.loss(params, batch, {})
+    same(end["end"], batch["end"])
+    slope_of_loss(model, params, batch, {}, None, grads)
+    state = model.initial_state(params, B) | {"past": batch["roll"][:5][-model.config.past :] * 0}
+    for t in range(2):
+        past = batch["roll"][t : t + model.config.past]
+        state |= {"past": np.concatenate([0 * past[:1], past[:-1]]), "time": batch["start"] + t, "end": batch["end"]}
+        _, heard, state = model.step(params, state, past[-1], {"keys": batch["roll"][model.config.past + t]})
+        close(heard["cells.P"], trace["cells.P"][t])
+        same(state["end"], batch["end"])
+    assert (model.initial_state(params, B)["end"] > 10**9).all() and (
+        model.initial_state(params, B, 7)["end"] == 7
+    ).all()
+    untold = model.loss(params, {name: array for name, array in batch.items() if name != "end"}, {})[3]
+    assert (untold["end"] > 10**9).all()
+
     model, params = small(over(m, Latency), delays=(3, 1), capsule=2, lags=(1,))
     expected = {"past": np.zeros((1, B, 88)), "time": np.zeros(B)}
     for name, delay in (("delay3", 3), ("delay1", 1)):
@@ -558,6 +588,12 @@ def judge_other_rungs(m, roll):
             start, bits = np.array([5, 40]), clock.time_bits(np.array([5, 40]), 30, float)
             same(clock.decoder_bits(start, 30, float), time_of([5, 40], 30, 6, bar))
             same(clock.decoder_bits(start, 30, float, bits), time_of([5, 40], 30, 6, bar))
+            close_by = over(m, History)(replace(History.config, end_bits=3, **fields))
+            told = close_by.time_bits(start, 30, float, np.array([20, 60]))
+            same(told[..., :6], clock.time_bits(start, 30, float))
+            same(told[..., 6:] @ [1, 2, 4], np.clip([[19 - 5 - t, 59 - 40 - t] for t in range(30)], 0, 7))
+            same(close_by.time_bits(start, 30, float)[..., 6:], np.ones((30, 2, 3)))
+            same(close_by.decoder_bits(start, 30, float, told), time_of([5, 40], 30, 6, bar))
             clock = over(m, History)(replace(History.config, time_order="high first", **fields))
             same(clock.time_bits(np.array([0, 40]), 30, int), time_of([-back, 40 - back], 30, 6, bar)[..., ::-1])
 
@@ -982,10 +1018,10 @@ def judge_pointwise(m):
         same(m.draw(z, u, allowed), voices.draw.reference(z, u, allowed))
     z, keys, mask = random(T, B, 88) * 10, struck(T, B, 88), struck(T, B) == 0
     given = z, keys, classes_of(keys), mask
-    ours, our_cache = m.octave_loss_forward(*given)
-    theirs, cache = decoder.octave_loss_forward.reference(*given)
+    ours, our_cache = m.masked_loss_forward(*given)
+    theirs, cache = decoder.masked_loss_forward.reference(*given)
     all_close(ours, theirs)
-    close(m.octave_loss_backward(our_cache), decoder.octave_loss_backward.reference(cache))
+    close(m.masked_loss_backward(our_cache), decoder.masked_loss_backward.reference(cache))
 
 
 def judge_cpu_adam(m):
@@ -1057,7 +1093,7 @@ def judge_whole_loss(m):
         return lambda P, on, *bounds: cell(float(P), on, *map(float, bounds))
 
     layers = {name: getattr(linear, name).reference for name in ("softmax_forward", "softmax_backward")}
-    layers |= {name: getattr(decoder, name).reference for name in ("octave_loss_forward", "octave_loss_backward")}
+    layers |= {name: getattr(decoder, name).reference for name in ("masked_loss_forward", "masked_loss_backward")}
     layers |= {"two_forward": lambda *both: [lstm.lstm_forward.reference(*one) for one in both]}
     layers |= {"two_backward": two_backward, "voices_backward_into": voices_backward_into}
     layers |= {"voices_forward": voices.voices_forward.reference, "_cross_entropy": plain(m._cross_entropy)}
@@ -1140,6 +1176,92 @@ def judge_banning(m):
         close(P[..., k], on * (1 - ban))
 
 
+def judge_ordered(m):
+    slopes(cases.decide_case(m), cases.ordered_case(m))
+    rng, V = np.random.default_rng(0), 4
+    shapes = m.ordered_shapes(K, F, H)
+    params = params_of(shapes, cases.weights_of(shapes).values())
+    features, mask = rng.normal(size=(T, B, F)), rng.random((T, B)) < 0.7
+    x = (rng.random((T, B, K)) < np.array([0.0, 0.2, 0.4])[:, None]).astype(float)  # silence, thin, thick
+    (loss, nats, p, told), _ = m.ordered_forward(params, features, x, mask)
+    every, notes = m.paths_of(p, told, V, T, B)
+    assert len(every) == len(notes) == max(V, int(x.sum(axis=2).max()) + 1)
+    P = m.chances(every, notes)
+    for t, b in np.ndindex(T, B):
+        outcomes = [*np.flatnonzero(x[t, b])[::-1], K]
+        rows = naive.told(params, features[t, b], outcomes)
+        close(nats[t, b], -sum(np.log(row[outcome]) for row, outcome in zip(rows, outcomes, strict=True)))
+        close(every[: len(rows), t, b], rows)
+        same(notes[:, t, b], outcomes + [K] * (len(notes) - len(rows)))
+        same(every[len(rows) :, t, b], np.tile(np.arange(K + 1) == K, (len(every) - len(rows), 1)))
+    close(loss, nats[mask].mean())
+    close(-np.log(np.where(x > 0, P, 1 - P)).sum(axis=2), nats)
+    again = m.ordered_forward(params, features, x, mask, m.places_of(x.reshape(-1, K)))[0]
+    close(again[0], loss)
+    # the chances of all chords of three keys add up to 1, however sure the voices are
+    few = m.ordered_shapes(3, F, H)
+    sure = Params(few, 4 * params.flat[: Params(few).flat.size])
+    chords = np.array(list(np.ndindex(2, 2, 2)), float)[None]
+    chances = m.ordered_forward(sure, np.repeat(features[:1, :1], 8, axis=1), chords, np.ones((1, 8), bool))[0][1]
+    close(np.exp(-chances).sum(), 1)
+    wild = params.with_flat(1e3 * params.flat)
+    assert np.isfinite(m.ordered_forward(wild, features, x, mask)[0][1]).all()  # where p itself is 0
+
+    u, allowed = rng.random((V, T, B)), rng.random((V, T, B, K + 1)) < np.array([0.0, 0.5, 0.9])[:, None]
+    allowed[..., K] = True
+    inject, ceiling = np.zeros((T, B, K)), rng.integers(0, K + 1, (T, B))
+    inject[::2, :, 4] = 1
+    for given in ({}, {"voices.allowed": allowed}, {"ceiling": ceiling}, {"inject": inject, "voices.allowed": allowed}):
+        p, notes = m.ordered_play(params, features, V, {"voices.u": u} | given, 0.7)
+        again = m.ordered_play(params, features, V, {"voices.notes": notes, "voices.u": 1 - u}, 0.7)
+        same(again[0], p)
+        same(again[1], notes)
+        for t, b in np.ndindex(T, B):
+            assert notes[-1, t, b] == K  # the last voice can only stop
+            stops = list(notes[:, t, b]).index(K)
+            rows = naive.told(params, features[t, b], notes[: stops + 1, t, b], 0.7)
+            for v in range(V):
+                own = rows[v] if v <= stops and v < V - 1 else np.arange(K + 1.0) == K
+                close(p[v, t, b], own)
+                if v == 0 and "inject" in given and inject[t, b].any():
+                    assert notes[v, t, b] == 4
+                    continue
+                drawn = np.array(own, float)
+                if "ceiling" in given:
+                    drawn[:K] *= np.arange(K) < ceiling[t, b]
+                if "voices.allowed" in given:
+                    kept = drawn[:K] * allowed[v, t, b, :K]
+                    drawn[:K] = kept * (drawn[:K].sum() / kept.sum()) if kept.sum() else 0
+                assert notes[v, t, b] == naive.draw(drawn, u[v, t, b], [True] * (K + 1))
+
+
+def judge_sustain(m):
+    shapes = m.sustain_shapes(BITS, H)
+    slopes(cases.sustain_case(m))
+    params = params_of(shapes, cases.weights_of(shapes).values())
+    assert shapes["sustain.Wx"] == (176 + BITS, 4 * H) and shapes["goes_on.W"] == (H, 88)
+    rng = np.random.default_rng(0)
+    struck_now, mask = (rng.random((T, B, 88)) < 0.1).astype(float), rng.random((T, B)) < 0.7
+    sounding = np.concatenate([np.zeros((1, B, 88)), np.maximum(struck_now, rng.random((T, B, 88)) < 0.3)])
+    bits, state = cases.struck(T, B, BITS), state_of(shapes)
+    (loss, new_state), _ = m.sustain_forward(params, struck_now, sounding, bits, mask, state)
+    x = np.concatenate([struck_now, sounding[:-1], bits], axis=2)
+    h, c = naive.lstm(x, state["sustain.h"], state["sustain.c"], *params.layer("sustain"))
+    all_close(new_state, {"sustain.h": h[-1], "sustain.c": c})
+    z, nats = h @ params["goes_on.W"] + params["goes_on.b"], 0.0
+    for t, b, k in np.ndindex(T, B, 88):
+        if mask[t, b] and sounding[t, b, k] and not struck_now[t, b, k]:
+            nats += np.log1p(np.exp(-z[t, b, k] if sounding[t + 1, b, k] else z[t, b, k]))
+    close(loss, nats / (mask.sum() * 88))
+    u = rng.random((1, B, 88))
+    on, _ = m.sustain_step(params, struck_now[:1], sounding[1:2], bits[:1], state, u)
+    x = np.concatenate([struck_now[:1], sounding[1:2], bits[:1]], axis=2)
+    h, _ = naive.lstm(x, state["sustain.h"], state["sustain.c"], *params.layer("sustain"))
+    chance = 1 / (1 + np.exp(-h @ params["goes_on.W"] - params["goes_on.b"]))
+    same(on, (struck_now[:1] > 0) | ((sounding[1:2] > 0) & (u < chance)))
+    all_close(m.empty_state(params, 2), {"sustain.h": np.zeros((2, H)), "sustain.c": np.zeros((2, H))})
+
+
 JUDGES = {
     "linear": judge_linear,
     "lstm": judge_lstm,
@@ -1154,6 +1276,8 @@ JUDGES = {
     "decoder": judge_decoder,
     "heads": judge_heads,
     "banning": judge_banning,
+    "ordered": judge_ordered,
+    "sustain": judge_sustain,
     "ladder/rung": judge_rung,
     "ladder/final": judge_final,
     "ladder/feedback": judge_feedback,

@@ -57,14 +57,30 @@ def read(w, x, lags):
     return out
 
 
-def history(params, x, bits, lags, state):
+def history(params, x, bits, lags, state, keep=None):
+    """With `keep` (T, B, H) the aggregator reads the input too."""
     T = len(bits)
     inputs = np.concatenate([x[len(x) - T :], bits], axis=2)
     h, _ = lstm(inputs, state["reader.h"], state["reader.c"], *params.layer("reader"))
     w = np.array([[softmax(row @ params["weights.W"] + params["weights.b"]) for row in rows] for rows in h])
     local, _ = lstm(inputs, state["local.h"], state["local.c"], *params.layer("local"))
-    joined = np.concatenate([read(w, x, lags), local], axis=2)
+    joined = np.concatenate([read(w, x, lags), local] if keep is None else [read(w, x, lags), local * keep, inputs], 2)
     return lstm(joined, state["aggregator.h"], state["aggregator.c"], *params.layer("aggregator"))[0]
+
+
+def told(params, f, outcomes, temperature=1.0):
+    """An ordered step: features f (F,), the outcomes of its voices, the last a stop -> their distributions (n, K+1)."""
+    K, rows, played, last = len(params["outcome.b"]) - 1, [], [], []
+    for outcome in outcomes:
+        heard = np.array([float(k in played) for k in range(K)] + [float(k in last) for k in range(K)])
+        a = np.concatenate([f, heard]) @ params["told.W"] + params["told.b"]
+        h = np.array([value * sigmoid(value) for value in a])
+        z = (h @ params["outcome.W"] + params["outcome.b"]) / temperature
+        may = [k == K or not last or k < last[0] for k in range(K + 1)]
+        e = np.array([exp(value) if ok else 0.0 for value, ok in zip(z, may, strict=True)])
+        rows.append(e / e.sum())
+        played, last = [*played, outcome], [outcome]
+    return np.array(rows)
 
 
 def octaves(params, keys, classes, bits, state):

@@ -11,9 +11,10 @@ from matplotlib.image import imread
 import minigen
 from minigen.ladder import LADDER
 from minigen.music.dataset import opening, trim
+from minigen.music.midi_out import ringing
 from minigen.run import checkpoint
 from minigen.run.passage import generated, pages, read
-from minigen.run.perform import check_album, join_album, song_of
+from minigen.run.perform import Performance, check_album, join_album, song_of
 from minigen.run.plots import plot_passage
 from minigen.run.sample import play
 
@@ -43,10 +44,10 @@ def test_an_album_is_pieces_with_silence_before_each(place):
     trained, songs = checkpoint.load(place / "fresh.npz"), [minigen.read_midi(p) for p in sorted(SONGS[:3])]
     for i, piece in enumerate(roll.reshape(4, 40, 88)):
         assert not piece[:8].any()
-        primer = opening(song_of(songs, 5 + i), 1) > 0
+        primer = opening(songs[song_of(3, 5 + i)], 1) > 0
         alone = np.stack([keys for keys, _ in islice(play(trained, 5 + i, primer), 32)])
         assert (piece[8:] == (alone > 0)).all()
-    assert len({int(np.argmax([song is song_of(songs, seed) for song in songs])) for seed in range(30)}) == 3
+    assert {song_of(3, seed) for seed in range(30)} == {0, 1, 2}
 
 
 def test_an_album_learns_anew_for_each_piece(place):
@@ -72,7 +73,7 @@ def test_63_pieces_are_the_most_of_an_hour(place):
 def test_notes_do_not_ring_into_the_next_piece():
     piece = np.zeros((16, 88), np.uint8)
     piece[4, 40] = 1
-    roll, sounding = join_album([piece, piece])
+    roll, sounding = join_album([Performance(piece, ringing(piece), [], [], None)] * 2)
     assert len(roll) == 48 and sounding[12:24, 40].all() and not sounding[24:36].any()
 
 
@@ -126,7 +127,7 @@ def test_training_draws_what_it_makes_of_a_held_out_song(tmp_path):
     assert (tmp_path / "passage-000001.png").exists()
 
 
-@pytest.mark.parametrize("name", [name for name, rung in LADDER.items() if rung.config.voices and name != "banning"])
+@pytest.mark.parametrize("name", [name for name, rung in LADDER.items() if rung.config.voices and not (rung.bans or rung.in_order)])
 def test_the_quiet_start(name):
     """The first model says the songs' mean notes per step; without voices nothing changes."""
     songs = [trim(minigen.read_midi(path)) for path in SONGS[:8]]

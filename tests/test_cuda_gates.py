@@ -155,7 +155,7 @@ def hold_octave_loss(T, B):
     rng = np.random.default_rng(4)
     keys, mask = (rng.random((T, B, 88)) < 0.05).astype(float), rng.random((T, B)) < 0.8
     z = rng.normal(size=(T, B, 88)) * 10
-    names = ("octave_loss_forward", "octave_loss_backward")
+    names = ("masked_loss_forward", "masked_loss_backward")
     hold(names, [z, keys, decoder.pitch_classes(keys), mask], ...)
 
 

@@ -31,7 +31,7 @@ EDITS = {
     "lstm_forward": ("lstm", "        c[t + 1] = f * c[t] + i * g", "        c[t + 1] = f * c[t] + 0.5 * i * g"),
     "softmax_forward": ("linear", "    e = xp.exp(z - ", "    e = xp.exp(1 - 0.5 * z + "),
     "draw": ("voices", "    return (cdf <= (u * cdf", "    return (cdf <= (u * u * cdf"),
-    "octave_loss_forward": ("decoder", "    cells = counted(mask) * keys.shape[-1]", "    cells = counted(mask)"),
+    "masked_loss_forward": ("decoder", "    cells = counted(mask) * keys.shape[-1]", "    cells = counted(mask)"),
     "voices_forward": ("voices", "        z = z / temperature", "        z = 3 * z / temperature"),
     "adam": ("adam", "BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8", "BETA1, BETA2, EPSILON = 0.1, 0.999, 1e-8"),
     "union_forward": (

@@ -215,7 +215,7 @@ def test_what_music_a_checkpoint_is_judged_on_is_said(tmp_path):
     assert [code for code, _, _ in one_after_the_other(official, tmp_path)] == [0]
     refused = (tmp_path / "run" / "refused.txt").read_text().splitlines()
     assert [line.partition(": ")[0] for line in refused] == ["broken train.mid", "broken valid.mid"]
-    model, params, header, moments = checkpoint.load(tmp_path / "run" / "best.npz")
+    model, params, header, moments, _ = checkpoint.load(tmp_path / "run" / "best.npz")
     split = header["split"]
     assert split.pop("official") is True and len(split["held_out"]) == len(split["digest"]) == 64
     checkpoint.save(tmp_path / "old" / "best.npz", model, params, moments, data=header["data"], split=split)

@@ -22,7 +22,7 @@ from minigen.run.train import batch_of, interval
 
 KILLS = int(os.environ.get("MINIGEN_KILLS", 6))
 SMALL = ["--batch", 2, "--kernels", "reference", "--threads", 1]
-SMALL += [word for name in ("hidden", "voice_hidden", "decoder_hidden") for word in ("--set", f"{name}=8")]
+SMALL += [word for name in ("hidden", "voice_hidden", "reader", "sustain") for word in ("--set", f"{name}=8")]
 SMALL += ["--set", "fragment=32"]
 # validations come often, and the rate falls soon
 OFTEN = "import minigen.run.loop as loop; loop.interval, loop.PATIENCE = lambda *_: 10, (0, 20)"
@@ -41,10 +41,10 @@ def music(tmp_path_factory):
 
 
 def state(run: Path, name: str = "last") -> tuple:
-    """What a checkpoint of a run holds: bytes of weights and moments, counters but for the seconds."""
-    _, params, header, moments = checkpoint.load(run / f"{name}.npz")
+    """What a checkpoint of a run holds: bytes of both kinds of weights and of moments, counters but for the seconds."""
+    _, params, header, moments, raw = checkpoint.load(run / f"{name}.npz")
     counters = {name: value for name, value in header["training"].items() if name != "seconds"}
-    return params.flat.tobytes(), moments.m.tobytes(), moments.v.tobytes(), moments.step, counters
+    return params.flat.tobytes(), raw.tobytes(), moments.m.tobytes(), moments.v.tobytes(), moments.step, counters
 
 
 def rows(run: Path) -> list[dict]:
@@ -272,7 +272,7 @@ def test_a_full_disk_is_said_and_the_old_files_are_whole(stopped_never, tmp_path
     ended = script("train", "--resume", run, "--steps", 11, code=full.format(100_000))
     assert ended.returncode == 1 and re.fullmatch(f"error: {run}/[a-z]+.npz: File too large\n", ended.stderr)
     assert before == {path.name: path.read_bytes() for path in run.glob("*.npz")} and not parts(run)
-    song = tmp_path / "out" / "run-best-final-seed0.mid"
+    song = tmp_path / "out" / "run-best-ordered-seed0.mid"
     minigen.write_midi(song, minigen.read_midi(SONGS[0]))
     before = song.read_bytes()
     ended = script("sample", run, "--bars", 1, "--out", tmp_path / "out", code=full.format(20))

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from minigen import banning, decoder, delayed, heads, linear, lstm, ordered, reader, union, voices
+from minigen import banning, decoder, delayed, heads, linear, lstm, ordered, reader, sustain, union, voices
 from minigen.params import Params, lstm_shapes
 
 T, B, K, V, F, H = 7, 3, 12, 3, 6, 5
@@ -74,12 +74,14 @@ def read_case(m=reader):
     return Case(forward=lambda w: m.read_forward(w, x, LAGS), backward=m.read_backward, inputs=inputs)
 
 
-def history_case(m=reader):
-    shapes = m.history_shapes(K, BITS, LAGS, H)
-    x, bits = struck(max(LAGS) + T, B, K), struck(T, B, BITS)
+def history_case(m=reader, skip=False):
+    """With `skip` also LSTMs of other sizes, and units dropped by half."""
+    shapes = m.history_shapes(K, BITS, LAGS, H, 4 * skip, 3 * skip, skip)
+    x, bits, keep = struck(max(LAGS) + T, B, K), struck(T, B, BITS), fresh().random((T, B, H)) if skip else None
 
     def forward(*arrays):
-        (features, _, _), cache = m.history_forward(params_of(shapes, arrays), x, bits, LAGS, state_of(shapes))
+        params, state = params_of(shapes, arrays), state_of(shapes)
+        (features, _, _), cache = m.history_forward(params, x, bits, LAGS, state, skip, keep)
         return features, cache
 
     def backward(dfeatures, cache):
@@ -224,6 +226,22 @@ def decoder_case(m=decoder):
     return Case(forward=forward, backward=backward, inputs=weights_of(shapes))
 
 
+def sustain_case(m=sustain):
+    shapes = m.sustain_shapes(BITS, H)
+    now, mask = struck(T, B, 88), struck(T, B) == 0
+    sounding = (np.random.default_rng(2).random((T + 1, B, 88)) < 0.4).astype(np.float64)
+    bits, state = struck(T, B, BITS), state_of(shapes)
+
+    def forward(*arrays):
+        (loss, _), cache = m.sustain_forward(params_of(shapes, arrays), now, sounding, bits, mask, state)
+        return loss, cache
+
+    def backward(dloss, cache):
+        return [dloss * array for array in in_order(shapes, m.sustain_backward(cache))]
+
+    return Case(forward=forward, backward=backward, inputs=weights_of(shapes))
+
+
 def octave_loss_case(m=decoder):
     def loss_alone(out, cache):
         return out[0], cache
@@ -231,8 +249,8 @@ def octave_loss_case(m=decoder):
     keys, mask = struck(T, B, 88), struck(T, B) == 0
     classes = m.pitch_classes(keys)
     return Case(
-        forward=lambda z: loss_alone(*m.octave_loss_forward(z, keys, classes, mask)),
-        backward=lambda dloss, cache: dloss * m.octave_loss_backward(cache),
+        forward=lambda z: loss_alone(*m.masked_loss_forward(z, keys, classes, mask)),
+        backward=lambda dloss, cache: dloss * m.masked_loss_backward(cache),
         inputs={"z": fresh().normal(size=(T, B, 88))},
     )
 
@@ -243,6 +261,7 @@ CASES = {
     "lstm": lstm_case,
     "read": read_case,
     "history reader": history_case,
+    "history reader, input and dropout": lambda m=reader: history_case(m, skip=True),
     "voices": voices_case,
     "voices, linear": lambda m=voices: voices_case(m, linear_voices=True),
     "banning voices": banning_case,
@@ -259,4 +278,5 @@ CASES = {
     "cross-entropy": cross_entropy_case,
     "octave decoder": decoder_case,
     "octave loss": octave_loss_case,
+    "sustain decoder": sustain_case,
 }

@@ -26,7 +26,7 @@ class Capsules(Rung):
         c, shapes = self.config, {}
         for name in self.capsules():
             shapes |= lstm_shapes(name, c.keys, c.capsule)
-        return shapes | lstm_shapes("aggregator", c.capsule * len(self.capsules()) + c.time_bits, c.hidden), c.hidden
+        return shapes | lstm_shapes("aggregator", c.capsule * len(self.capsules()) + c.bits, c.hidden), c.hidden
 
     def body(self, params, x, bits, state):
         new_state, outputs, capsules = {}, [], {}

@@ -25,11 +25,10 @@ from minigen.union import union_backward, union_forward
 class Feedback(Rung):
     name, date = "feedback", "06/12"
     config = replace(Simple.config, keys=12, voices=7, hidden=100, time_bits=6, key_shift=True)
-    # the bits are the octave decoder's
 
     def layers(self):
         c = self.config
-        shapes = lstm_shapes("lstm", (c.keys + 1) + c.keys * (1 + len(c.lags)), c.hidden)
+        shapes = lstm_shapes("lstm", (c.keys + 1) + c.keys * (1 + len(c.lags)) + c.end_bits, c.hidden)
         for v in range(1, c.voices + 1):
             shapes |= linear_shapes(f"head{v}", c.hidden, c.keys + 1)
         return shapes
@@ -49,7 +48,7 @@ class Feedback(Rung):
 
     def forward(self, params, x, bits, state, given, temperature=1.0):
         xp, c, T = array_module(x), self.config, len(bits)
-        inputs = with_lags(x, c.lags, T)
+        inputs = with_lags(x, c.lags, bits[..., c.time_bits :])  # the time is the octave decoder's
         P_so_far = xp.zeros((*bits.shape[:2], c.keys + 1), params.dtype)  # the pause is one of its cells
         p, caches, new_state = xp.empty((c.voices, *P_so_far.shape), params.dtype), [], {}
         logits = xp.empty_like(p)

@@ -17,7 +17,7 @@ class History(Rung):
 
     def body_shapes(self):
         c = self.config
-        shapes = history_shapes(c.keys, c.time_bits, c.lags, c.hidden, c.aggregator, c.reader, c.skip)
+        shapes = history_shapes(c.keys, c.bits, c.lags, c.hidden, c.aggregator, c.reader, c.skip)
         return shapes, c.aggregator or c.hidden
 
     def body(self, params, x, bits, state):

@@ -32,13 +32,13 @@ class Latency(Rung):
         c, shapes = self.config, {}
         units = c.capsule * len(c.delays)
         if c.linked:
-            return lstm_shapes("groups", c.keys, units) | lstm_shapes("top", units, c.hidden), c.hidden
+            return lstm_shapes("groups", c.keys + c.bits, units) | lstm_shapes("top", units, c.hidden), c.hidden
         for name in self.delays():
-            shapes |= lstm_shapes(name, c.keys, c.capsule)
+            shapes |= lstm_shapes(name, c.keys + c.bits, c.capsule)
         return shapes, units
 
     def body(self, params, x, bits, state):
-        x, new_state, outputs, capsules = x[-len(bits) :], {}, [], {}
+        x, new_state, outputs, capsules = join(x[-len(bits) :], bits), {}, [], {}
         if self.config.linked:
             (h_groups, groups_state), groups = linked_forward(params, "groups", x, self.config.delays, state)
             (h, top_state), top = lstm_layer(params, "top", h_groups, state)

@@ -11,14 +11,32 @@ from dataclasses import replace
 from minigen.backend import array_module
 from minigen.draws import uniforms
 from minigen.ladder.history import History
-from minigen.ordered import chances, ordered_backward, ordered_forward, ordered_play, ordered_shapes, paths_of
+from minigen.ordered import (
+    Places,
+    chances,
+    ordered_backward,
+    ordered_forward,
+    ordered_play,
+    ordered_shapes,
+    paths_of,
+    places_of,
+)
 from minigen.reader import history_backward, history_forward
 
 
 class Ordered(History):
     name, date, in_order = "ordered", "later", True
+    unit, rate = "nats per step", 0.003
     config = replace(
-        History.config, voices=8, voice_hidden=256, hidden=200, reader=100, skip=True, dropout=0.2, key_shift=True
+        History.config,
+        voices=8,
+        voice_hidden=256,
+        hidden=200,
+        reader=100,
+        skip=True,
+        dropout=0.2,
+        key_shift=True,
+        end_bits=8,
     )
 
     def layers(self):
@@ -33,6 +51,10 @@ class Ordered(History):
         u = uniforms(seed, "dropout", step, rows, (T, c.hidden + (c.aggregator or c.hidden))).transpose(1, 0, 2)
         return {"dropout.local": u[..., : c.hidden], "dropout.features": u[..., c.hidden :]}
 
+    def prepared(self, batch):
+        places = places_of(batch["roll"][-len(batch["mask"]) :].reshape(-1, 88))
+        return {f"told.{name}": array for name, array in places._asdict().items()}
+
     def keep(self, u, dtype):
         """Uniforms, or None -> what is left of each unit: 0, or 1 / (1 - dropout); None."""
         return None if u is None else (u >= self.config.dropout).astype(dtype) / (1 - self.config.dropout)
@@ -42,7 +64,8 @@ class Ordered(History):
         local, keep = (self.keep(given.get(f"dropout.{name}"), params.dtype) for name in ("local", "features"))
         (features, w, new_state), history = history_forward(params, x[:-1], bits, c.lags, state, c.skip, local)
         features = features if keep is None else features * keep
-        (loss, nats, p, told), head = ordered_forward(params, features, truth, mask)
+        places = Places(*(given[f"told.{name}"] for name in Places._fields)) if "told.at" in given else None
+        (loss, nats, p, told), head = ordered_forward(params, features, truth, mask, places)
         trace = {"reader.w": w, "loss.cells": loss, "step.nats": nats}
         if not grad:  # what pictures show, and nothing learns from
             p, notes = paths_of(p, told, c.voices, T, B)

@@ -19,12 +19,14 @@ import numpy as np
 
 from minigen.backend import array_module
 from minigen.config import Config
-from minigen.decoder import decoder_shapes, octaves_backward, octaves_forward, octaves_step
+from minigen.decoder import decoder_shapes, octaves_step
 from minigen.draws import uniforms
 from minigen.errors import MinigenError
 from minigen.heads import head_backward, head_forward, head_shapes
-from minigen.ops import one_hot, pitch_classes, time_bits, with_empty
+from minigen.ladder.beside import beside_backward, beside_forward
+from minigen.ops import NO_END, end_bits, join, one_hot, pitch_classes, time_bits, with_empty
 from minigen.params import Params, initialise
+from minigen.sustain import sustain_shapes
 from minigen.union import cross_entropy_backward, cross_entropy_forward
 
 
@@ -32,7 +34,8 @@ class Rung:
     """Its two methods read and return a flat dict of state. On 12 classes an octave decoder is trained beside the rung.
 
     Batch: roll (N, B, 88) of 0/1, whose last T rows are predicted and whose rows before them are their real past;
-    start (B,), the time of the first step predicted; mask (T, B), the predictions that count.
+    start (B,), the time of the first step predicted; mask (T, B), the predictions that count. Perhaps end (B,), the
+    time of the song's end; sounding (T+1, B, 88) of 0/1, from the step before the first one predicted on.
     Given: what comes from outside, by name, in minigen/draws.py.
     Trace: the uniforms under their names; `cells.P` (T, B, C) and `keys` (T, B, 88); without voices their logits
     `cells.z` and, where uniforms were given, `cells.struck`; with voices `voices.p` (V, T, B, K+1), the factors
@@ -45,6 +48,7 @@ class Rung:
     conditional = False  # voices read what those before them played, so training draws
     bans = False  # voices decide which keys sound and which do not, and do not pause
     in_order = False  # voices tell a step from the top down: the loss is exact, in nats per step
+    unit, rate = "nats per cell", 0.01  # of the loss; of Adam, where nothing else is said
     needs_classes = False  # plays classes that are given, and makes up none
 
     def __init__(self, config: Config | None = None):
@@ -102,7 +106,8 @@ class Rung:
     def shapes(self) -> dict[str, tuple]:
         """Every weight's name and shape, in the order of the flat vector."""
         c = self.config
-        return self.layers() | (decoder_shapes(c.time_bits, c.decoder_hidden) if c.keys == 12 else {})
+        shapes = self.layers() | (decoder_shapes(c.time_bits, c.decoder_hidden) if c.keys == 12 else {})
+        return shapes | (sustain_shapes(c.time_bits, c.sustain) if c.sustain else {})
 
     def init(self, seed: int, dtype=np.float32) -> Params:
         """Fresh weights; the same for the same seed."""
@@ -128,18 +133,21 @@ class Rung:
         p = min(max(p, 1e-3), outcomes / (outcomes + 1))  # more is not said by fewer pauses
         return type(self)(replace(c, pause_bias=round(math.log(outcomes * (1 - p) / p), 2)))
 
-    def initial_state(self, params: Params, B: int) -> dict:
-        """The state before the first step of a song: an empty past, every LSTM at zero, time 0."""
+    def initial_state(self, params: Params, B: int, end: int = NO_END) -> dict:
+        """The state before the first step of a song: an empty past, every LSTM at zero, time 0; the time of its end,
+        where the rung is told."""
         xp, delays = array_module(params.flat), self.delays()
         state = {"past": xp.zeros((self.config.past, B, 88), "uint8"), "time": xp.zeros(B, "int64")}
+        state |= {"end": xp.full(B, end, "int64")} if self.config.end_bits else {}
         for layer, H in self.states().items():
             shape = (delays[layer], B, H) if layer in delays else (B, H)
             state[f"{layer}.h"] = state[f"{layer}.c"] = xp.zeros(shape, params.dtype)
         return state
 
     def states(self) -> dict[str, int]:
-        """Every LSTM state and its size: one for each LSTM."""
-        return {name[:-3]: shape[0] for name, shape in self.shapes().items() if name.endswith(".Wh")}
+        """Every LSTM state and its size: one for each LSTM but the sustain decoder's, which plays by itself."""
+        shapes = {name: shape for name, shape in self.shapes().items() if not name.startswith("sustain.")}
+        return {name[:-3]: shape[0] for name, shape in shapes.items() if name.endswith(".Wh")}
 
     def draw_shapes(self, B: int) -> dict[str, tuple]:
         """The uniforms that a step of playing takes, and their shapes: {"voices.u": (V, B), "decoder.u": (B, 88)}."""
@@ -153,17 +161,26 @@ class Rung:
             return {}
         return {"voices.u": uniforms(seed, purpose, step, rows, (T, self.config.voices)).transpose(2, 1, 0)}
 
-    def time_bits(self, start, T: int, dtype):
-        """What the rung is told of the time of T predicted steps, the first at `start` (B,) -> (T, B, bits)."""
+    def prepared(self, batch: dict) -> dict:
+        """What `loss` takes that the host makes of a batch, so that a GPU need not be read."""
+        return {}
+
+    def time_bits(self, start, T: int, dtype, end=None):
+        """What the rung is told of the time of T predicted steps, the first at `start` (B,), and of the time of the end
+        (B,), where it is known -> (T, B, bits)."""
         c = self.config
-        start = start - 1 if c.time_of == "input" else start
-        return time_bits(start, T, c.time_bits, dtype, c.bar, c.time_order == "high first")
+        first = start - 1 if c.time_of == "input" else start
+        bits = time_bits(first, T, c.time_bits, dtype, c.bar, c.time_order == "high first")
+        if not c.end_bits:
+            return bits
+        return join(bits, end_bits(start, 0 * start + NO_END if end is None else end, T, c.end_bits, dtype))
 
     def decoder_bits(self, start, T: int, dtype, bits=None):
         """The same for the octave decoder, minigen's own: of the step predicted, the lowest bit first. The rung's
         `bits` where they are these."""
         c = self.config
-        return bits if bits is not None and c.usual_time else time_bits(start, T, c.time_bits, dtype, c.bar)
+        known = bits is not None and c.usual_time
+        return bits[..., : c.time_bits] if known else time_bits(start, T, c.time_bits, dtype, c.bar)
 
     def music(self, roll, dtype):
         """A roll (..., 88) as what the rung plays: 12 classes or 88 keys, (..., K) of 0/1."""
@@ -179,22 +196,18 @@ class Rung:
         c, mask, roll = self.config, batch["mask"], batch["roll"]
         (T, B), real = mask.shape, params.flat.real.dtype
         state = state or self.initial_state(params, B)
-        x, bits = self.music(roll, real), self.time_bits(batch["start"], T, real)
+        end = batch.get("end", 0 * batch["start"] + NO_END)
+        x, bits = self.music(roll, real), self.time_bits(batch["start"], T, real, end)
 
         (loss, trace, new_state), cache = self.told(params, x, bits, mask, state, given, grad)
-        trace |= {"keys": roll[-T:]} | _uniforms_of(given)
-        if c.keys == 12:
-            (decoder_loss, decoder_trace, decoder_state), octaves = octaves_forward(
-                params, roll, x[-T:], self.decoder_bits(batch["start"], T, real, bits), mask, state
-            )
-            loss, trace, new_state = loss + decoder_loss, trace | decoder_trace, new_state | decoder_state
-        new_state |= {"past": roll[-c.past - 1 : -1], "time": batch["start"] + T}
+        clock = self.decoder_bits(batch["start"], T, real, bits)
+        (beside, beside_trace, beside_state), others = beside_forward(c, params, batch, x[-T:], clock, state)
+        loss, trace = loss + beside, trace | beside_trace | {"keys": roll[-T:]} | _uniforms_of(given)
+        new_state |= beside_state | {"past": roll[-c.past - 1 : -1], "time": batch["start"] + T}
+        new_state |= {"end": end} if c.end_bits else {}
         if not grad:
             return loss, None, trace, new_state
-
-        layers = octaves_backward(octaves) if c.keys == 12 else {}
-        layers |= self.told_backward(cache)
-        return loss, params.gradients(layers), trace, new_state
+        return loss, params.gradients(self.told_backward(cache) | beside_backward(others)), trace, new_state
 
     def step(self, params: Params, state: dict, x, given: dict, temperature: float = 1.0):
         """Read x (B, 88), the step just played, and play the next one -> keys (B, 88) of 0/1, trace, state.
@@ -203,7 +216,7 @@ class Rung:
         """
         c, xp = self.config, array_module(params.flat)
         past = xp.concatenate([state["past"][1:], x[None].astype("uint8")])
-        bits = self.time_bits(state["time"], 1, params.dtype)
+        bits = self.time_bits(state["time"], 1, params.dtype, state.get("end"))
         given = {name: a[:, None] if name.startswith(("voices.", "union.")) else a[None] for name, a in given.items()}
 
         (P, trace, new_state), _ = self.forward(params, self.music(past, params.dtype), bits, state, given, temperature)
@@ -222,7 +235,8 @@ class Rung:
             trace, new_state = trace | decoder_trace, new_state | decoder_state
         trace["keys"] = keys.astype("uint8")
         trace = {name: a[:, 0] if name.startswith(("voices.", "union.")) else a[0] for name, a in trace.items()}
-        return trace["keys"], trace, {"past": past, "time": state["time"] + 1} | new_state
+        new_state |= {"past": past, "time": state["time"] + 1}
+        return trace["keys"], trace, new_state | ({"end": state["end"]} if c.end_bits else {})
 
 
 def _uniforms_of(given: dict) -> dict:

@@ -18,10 +18,10 @@ class Simple(Rung):
 
     def body_shapes(self):
         c = self.config
-        return lstm_shapes("lstm", c.keys * (1 + len(c.lags)), c.hidden), c.hidden
+        return lstm_shapes("lstm", c.keys * (1 + len(c.lags)) + c.bits, c.hidden), c.hidden
 
     def body(self, params, x, bits, state):
-        (h, new_state), lstm = lstm_layer(params, "lstm", with_lags(x, self.config.lags, len(bits)), state)
+        (h, new_state), lstm = lstm_layer(params, "lstm", with_lags(x, self.config.lags, bits), state)
         return (h, {}, new_state), lstm
 
     def body_backward(self, dh, cache):

@@ -10,7 +10,7 @@ from dataclasses import replace
 from minigen.ladder.one_shot import OneShot
 from minigen.ladder.rung import Rung
 from minigen.lstm import lstm_layer, lstm_layer_backward
-from minigen.ops import join, with_lags
+from minigen.ops import with_lags
 from minigen.params import lstm_shapes
 
 
@@ -20,11 +20,11 @@ class Upgraded(Rung):
 
     def body_shapes(self):
         c = self.config
-        inputs = c.keys * (1 + len(c.lags)) + c.time_bits
+        inputs = c.keys * (1 + len(c.lags)) + c.bits
         return lstm_shapes("lower", inputs, c.hidden) | lstm_shapes("upper", c.hidden, c.hidden), c.hidden
 
     def body(self, params, x, bits, state):
-        inputs = join(with_lags(x, self.config.lags, len(bits)), bits)
+        inputs = with_lags(x, self.config.lags, bits)
         (h_lower, lower_state), lower = lstm_layer(params, "lower", inputs, state)
         (h, upper_state), upper = lstm_layer(params, "upper", h_lower, state)
         return (h, {}, lower_state | upper_state), (lower, upper)

@@ -4,6 +4,9 @@ A batch is a dict of
     roll    (P + T, B, 88) uint8 of 0/1: P rows of past, then T predicted steps; zeros before a song's beginning
     start   (B,) int64: the absolute time, in the song, of the first predicted step
     mask    (T, B) bool: the predictions that count; padding does not
+and, where they are asked for,
+    sounding (T + 1, B, 88) uint8 of 0/1: what sounds, from the step before the first predicted one on
+    end     (B,) int64: the time of the song's end, or NO_END
 The input of predicted row r is row r-1, and lag l of it is row r-l.
 """
 
@@ -13,6 +16,9 @@ from minigen.draws import uniforms
 from minigen.errors import MinigenError
 from minigen.music.alike import groups
 from minigen.music.songset import SongSet
+from minigen.ops import NO_END
+
+UNTOLD = 0.25  # of the fragments are not told where their song ends
 
 
 def trim(roll: np.ndarray, bar: int = 16) -> np.ndarray:
@@ -51,23 +57,34 @@ def split(songs: SongSet, seed: int, valid: float = 0.1) -> tuple[SongSet, SongS
     return songs.take(sorted(set(range(n)) - set(held_out))), songs.take(sorted(held_out))
 
 
+def trimmed(songs: SongSet, bar: int | None = 16) -> tuple[list, list]:
+    """The songs without the silent bars at their start (bar None: as they are) -> rolls, and what sounds in each (None
+    where that is not known)."""
+    rolls = [trim(roll, bar) for roll in songs.rolls] if bar else songs.rolls
+    sounding = [songs.sounding(i) for i in range(len(rolls))]
+    return rolls, [s if s is None else s[-len(roll) :] for roll, s in zip(rolls, sounding, strict=True)]
+
+
 class Dataset:
     """Fragments of `steps` predicted steps at s = 0, hop, 2 hop, ... while s + steps <= T; a shorter song gives one.
 
     `past` is the largest lag. `key_shift` moves every fragment of a batch by up to half an octave, its past included.
+    `ends`: three fragments in four are told where their song ends. `sounding`: what sounds in each song, if that is to
+    be learned.
     """
 
-    def __init__(self, rolls, past=128, steps=256, hop=32, key_shift=True):
-        self.rolls = list(rolls)
-        self.past, self.steps, self.key_shift = past, steps, key_shift
+    def __init__(self, rolls, past=128, steps=256, hop=32, key_shift=True, ends=False, sounding=None):
+        self.rolls, self.sounding = list(rolls), sounding
+        self.past, self.steps, self.key_shift, self.ends = past, steps, key_shift, ends
         self.fragments = [
             (song, s) for song, roll in enumerate(self.rolls) for s in range(0, max(len(roll) - steps, 0) + 1, hop)
         ]
 
     @classmethod
-    def of(cls, rolls, config) -> "Dataset":
+    def of(cls, rolls, config, sounding=None) -> "Dataset":
         """The fragments on which a rung with this configuration trains."""
-        return cls(rolls, config.past, config.fragment, config.hop, config.key_shift)
+        sounding = sounding if config.sustain else None
+        return cls(rolls, config.past, config.fragment, config.hop, config.key_shift, config.end_bits > 0, sounding)
 
     def __len__(self) -> int:
         return len(self.fragments)
@@ -77,11 +94,16 @@ class Dataset:
 
         A pure function of its arguments, row by row: two processes that make a half each make the same batch.
         """
-        u = uniforms(seed, purpose, step, rows, (2,), np.float64)
+        u = uniforms(seed, purpose, step, rows, (3,), np.float64)
         drawn = [self.fragments[i] for i in (u[:, 0] * len(self)).astype(int)]
         places = [(self.rolls[song], s) for song, s in drawn]
         shifts = [self.shift(*place, x) if self.key_shift else 0 for place, x in zip(places, u[:, 1], strict=True)]
-        return _cut(places, self.past, self.steps, shifts)
+        sounding = self.sounding and [self.sounding[song] for song, _ in drawn]
+        batch = _cut(places, self.past, self.steps, shifts, sounding)
+        if self.ends:
+            lengths = np.array([len(roll) for roll, _ in places], np.int64)
+            batch["end"] = np.where(u[:, 2] < UNTOLD, NO_END, lengths)
+        return batch
 
     def shift(self, roll, s: int, u: float) -> int:
         """A shift of key of -6..+5 semitones, drawn with u among those that keep every note of the fragment at step s,
@@ -91,30 +113,38 @@ class Dataset:
         return low + int(u * (high - low + 1))
 
 
-def whole_songs(rolls, past: int, chunk: int = 256, rows: int = 64):
-    """Yield (first, batch) so that every step of every song counts exactly once.
+def whole_songs(rolls, past: int, chunk: int = 256, rows: int = 64, sounding=None):
+    """Yield (first, batch) so that every step of every song counts exactly once; no end is known.
 
     Songs of similar length run side by side, at most `rows` of them, `chunk` steps at a time. `first` says that states
     start at zero; a batch that is not first goes on from the states of the one before it.
     """
-    by_length = sorted(rolls, key=len)
+    by_length = sorted(range(len(rolls)), key=lambda song: len(rolls[song]))
     for i in range(0, len(by_length), rows):
         group = by_length[i : i + rows]
-        T = len(group[-1])
+        sound = sounding and [sounding[song] for song in group]
+        T = len(rolls[group[-1]])
         for s in range(0, T, chunk):
-            yield s == 0, _cut([(roll, s) for roll in group], past, min(chunk, T - s), [0] * len(group))
+            places = [(rolls[song], s) for song in group]
+            yield s == 0, _cut(places, past, min(chunk, T - s), [0] * len(group), sound)
 
 
-def _cut(places, past: int, steps: int, shifts) -> dict:
+def _cut(places, past: int, steps: int, shifts, sounding=None) -> dict:
     """The batch whose column b begins to predict at places[b] = (roll, s), its keys shifts[b] higher."""
-    B = len(places)
-    out = np.zeros((past + steps, B, 88), np.uint8)
-    for b, ((roll, s), shift) in enumerate(zip(places, shifts, strict=True)):
-        begin, end = max(s - past, 0), min(s + steps, len(roll))
-        low, high = max(shift, 0), 88 + min(shift, 0)  # keys that leave the keyboard are dropped
-        at = past - s
-        if begin < end:
-            out[begin + at : end + at, b, low:high] = roll[begin:end, low - shift : high - shift] > 0
     start = np.array([s for _, s in places], np.int64)
     lengths = np.array([len(roll) for roll, _ in places])
-    return {"roll": out, "start": start, "mask": start + np.arange(steps)[:, None] < lengths}
+    rows = _rows([roll for roll, _ in places], start - past, past + steps, shifts)
+    batch = {"roll": rows, "start": start, "mask": start + np.arange(steps)[:, None] < lengths}
+    return batch | ({"sounding": _rows(sounding, start - 1, 1 + steps, shifts)} if sounding else {})
+
+
+def _rows(rolls, first, n: int, shifts) -> np.ndarray:
+    """Rows first[b] to first[b] + n - 1 of each roll, its keys shifts[b] higher -> (n, B, 88) of 0/1; where there is
+    none, or a key leaves the keyboard, 0."""
+    out = np.zeros((n, len(rolls), 88), np.uint8)
+    for b, (roll, at, shift) in enumerate(zip(rolls, first, shifts, strict=True)):
+        begin, end = max(at, 0), min(at + n, 0 if roll is None else len(roll))
+        low, high = max(shift, 0), 88 + min(shift, 0)
+        if begin < end:
+            out[begin - at : end - at, b, low:high] = roll[begin:end, low - shift : high - shift] > 0
+    return out

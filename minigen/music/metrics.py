@@ -41,12 +41,13 @@ def baseline(train, valid, lags, keys: int = 12, pause_cell: bool = False) -> fl
     return nats / count
 
 
-def baselines(train, valid, keys: int = 12, pause_cell: bool = False, bar: int = 16) -> dict[str, float]:
+def baselines(train, valid, keys=12, pause_cell=False, bar=16, per_step=False) -> dict[str, float]:
     """Per-class frequency, a calibrated copy of 1, 4 and a bar of steps ago, and of all of them together: nats per cell
-    on `valid`."""
+    on `valid`, or per step, the sum over its cells."""
+    scale = keys + pause_cell if per_step else 1
     lags = (*COPY_LAGS[:-1], bar)
     named = {"class frequency": (), **{f"copy of {lag} ago": (lag,) for lag in lags}, "copies together": lags}
-    return {name: baseline(train, valid, lags, keys, pause_cell) for name, lags in named.items()}
+    return {name: scale * baseline(train, valid, lags, keys, pause_cell) for name, lags in named.items()}
 
 
 def notes_per_step(rolls) -> float:

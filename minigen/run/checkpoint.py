@@ -1,8 +1,9 @@
 """Checkpoints: an uncompressed .npz with a JSON header, checked array by array before anything is allocated.
 
     header            JSON as bytes: magic, version, model, config, metrics, data, licence, command, training, arrays
-    weights/NAME      every weight under its own name: np.load(path)["weights/local.Wx"]
-    adam/m, adam/v    the optimiser's moments, flat; left out of a file that need not be trained on
+    weights/NAME      every weight under its own name: np.load(path)["weights/local.Wx"]; what plays
+    raw               all weights, flat, as they were last: those above are their running mean, where there is one
+    adam/m, adam/v    the optimiser's moments, flat; left out, like `raw`, of a file that need not be trained on
 
 Sampling needs this file and nothing else.
 """
@@ -50,16 +51,20 @@ class Trained(NamedTuple):
     params: Params
     header: dict
     moments: Moments | None
+    raw: Any = None  # all weights, flat, from which a run goes on; None where they are the params
 
     def on(self, xp) -> "Trained":
         """The same with its weights in the array module `xp`: training and playing happen where they are."""
         known = self.moments and Moments(xp.asarray(self.moments.m), xp.asarray(self.moments.v), self.moments.step)
-        return self._replace(params=self.params.with_flat(xp.asarray(self.params.flat)), moments=known)
+        raw = None if self.raw is None else xp.asarray(self.raw)
+        return self._replace(params=self.params.with_flat(xp.asarray(self.params.flat)), moments=known, raw=raw)
 
 
-def save(path, model, params: Params, moments: Moments | None = None, **about) -> None:
-    """Write a checkpoint; `about` are further fields of the header (metrics, data, licence, command, training)."""
+def save(path, model, params: Params, moments: Moments | None = None, raw=None, **about) -> None:
+    """Write a checkpoint of what plays, and of what a run goes on from, `moments` and `raw`; `about` are further fields
+    of the header (metrics, data, licence, command, training)."""
     arrays = {f"weights/{name}": view for name, view in params.views.items()}
+    arrays |= {} if raw is None else {"raw": raw}
     if moments is not None:
         arrays |= {"adam/m": moments.m, "adam/v": moments.v}
         about["adam_step"] = moments.step
@@ -125,8 +130,9 @@ def load(path, device: str = "cpu") -> Trained:
             shapes = model.shapes()
             size = sum(math.prod(shape) for shape in shapes.values())
             expected = {f"weights/{name}": [list(shape), "<f4"] for name, shape in shapes.items()}
-            moments = {"adam/m": [[size], "<f4"], "adam/v": [[size], "<f4"]}
-            if header.get("arrays") not in (expected, expected | moments):
+            flat = [[size], "<f4"]
+            moments, raw = {"adam/m": flat, "adam/v": flat}, {"raw": flat}
+            if header.get("arrays") not in (expected, expected | moments, expected | raw | moments):
                 raise MinigenError(f"{path} does not hold the weights that its configuration asks for: train it again")
             arrays = {name: _member(archive, name, *declared) for name, declared in header["arrays"].items()}
     except (zipfile.BadZipFile, EOFError) as error:
@@ -137,7 +143,7 @@ def load(path, device: str = "cpu") -> Trained:
     params = Params(shapes)
     for name, view in params.views.items():
         view[...] = arrays[f"weights/{name}"]
-    if not np.isfinite(params.flat).all():
+    if not all(np.isfinite(flat).all() for flat in (params.flat, arrays.get("raw", 0))):
         raise MinigenError(f"{path} holds weights that are NaN or infinite: use an earlier checkpoint")
     kept = Moments(arrays["adam/m"], arrays["adam/v"], header.get("adam_step", 0)) if "adam/m" in arrays else None
-    return Trained(model, params, header, kept).on(use_device(device)[0])
+    return Trained(model, params, header, kept, arrays.get("raw")).on(use_device(device)[0])

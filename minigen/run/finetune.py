@@ -22,6 +22,7 @@ import numpy as np
 from minigen.adam import Moments, adam
 from minigen.backend import array_module, on_device, to_host, whole
 from minigen.errors import MinigenError
+from minigen.ops import NO_END
 from minigen.params import Params
 from minigen.run.checkpoint import Trained
 from minigen.run.sample import checked, player, prime, steps_of
@@ -52,14 +53,15 @@ def loss_of(model, params, batch, given, state, grad: bool = True):
 class Played:
     """What has been played, and what the network was like when it played it."""
 
-    def __init__(self, model, params, primer, seed: int, longest: int):
+    def __init__(self, model, params, primer, seed: int, longest: int, end: int = NO_END):
         self.past, self.conditional, self.longest = model.config.past, model.conditional, longest
         self.roll = np.zeros((self.past, 88), np.uint8)  # the last `longest` steps, and the past of the first of them
         self.notes = np.zeros((model.config.voices, 0), np.int64)
         self.xp = array_module(params.flat)  # states live there, what was played on the host
-        self.states = [model.initial_state(params, 1)]  # before each step, ready to read the one before it
+        self.end = np.full(1, end)
+        self.states = [model.initial_state(params, 1, end)]  # before each step, ready to read the one before it
         if primer is not None and len(primer):
-            primed_state, _, primed = prime(model, params, primer, seed)
+            primed_state, _, primed = prime(model, params, primer, seed, end)
             for t, keys in enumerate((np.asarray(primer) > 0).astype(np.uint8)):
                 given = {"voices.notes": primed["voices.notes"][:, t]} if model.conditional else {}
                 given |= {"keys": self.xp.asarray(keys[None])}
@@ -84,6 +86,7 @@ class Played:
         begin = len(self) - T
         notes = {"voices.notes": self.notes[..., None]} if self.conditional else {}
         batch = {"roll": self.roll[:, None], "start": np.array([begin]), "mask": np.ones((T, 1), bool)}
+        batch["end"] = self.end
         return on_device(self.xp, batch), on_device(self.xp, notes), self.states[begin]
 
 
@@ -95,6 +98,7 @@ def play_learning(
     temperature: float = 1.0,
     extra: Iterable[dict] | None = None,
     watch: Callable[[Params], dict] | None = None,
+    end: int = NO_END,
 ) -> Iterator[tuple[np.ndarray, dict]]:
     """Yield the steps after the primer, as `play` does: (keys (88,) of 0/1, trace of that step).
 
@@ -108,7 +112,7 @@ def play_learning(
         raise MinigenError(f"{model.name} plays what it is given: let a model that makes up music learn while playing")
     learned_moments = trained.moments or Moments.of(learned.flat)
     params, moments = learned, learned_moments
-    played = Played(model, learned, primer, seed, tune.window)
+    played = Played(model, learned, primer, seed, tune.window, end)
     norm = played.xp.linalg.norm
     size = norm(learned.flat)
     for n, (given, more) in enumerate(zip(steps_of(model, seed), repeat({}) if extra is None else extra, strict=False)):

@@ -63,7 +63,7 @@ def kept_arguments(folder: Path, names) -> tuple[dict, str]:
 def resumed(folder: Path, xp):
     """Where a run stopped -> its model, the run, the header of its last checkpoint."""
     path = folder / "last.npz"
-    model, params, header, moments = checkpoint.load(path)
+    model, params, header, moments, raw = checkpoint.load(path)
     try:
         moments = Moments(xp.asarray(moments.m), xp.asarray(moments.v), moments.step)
         counters = {name: header["training"][name] for name in (*COUNTERS, "mean") if name in header["training"]}
@@ -76,7 +76,9 @@ def resumed(folder: Path, xp):
             counters["seconds"] = rows[-1]["seconds"]
     except (OSError, AttributeError, KeyError, ValueError, TypeError) as error:
         raise MinigenError(f"{folder} cannot be resumed, a part of it is damaged: use --init {path}") from error
-    return model, Run(params.with_flat(xp.asarray(params.flat)), moments, **counters, rows=rows), header
+    average = params.with_flat(xp.asarray(params.flat))
+    params = average if raw is None else params.with_flat(xp.asarray(raw))
+    return model, Run(params, moments, **counters, average=average, rows=rows), header
 
 
 def check_grid(songs: SongSet, config, remedy: str) -> None:
@@ -158,20 +160,21 @@ class Folder:
         self.save("last.npz")
 
     def save(self, name: str) -> None:
-        params, moments = self.state.params, self.state.moments
+        params, moments, raw = self.state.average, self.state.moments, to_host(self.state.params.flat)
         row = self.state.rows[-1] if self.state.rows else {}
         about = self.about | {"metrics": row | {"baselines": self.baselines}, "training": self.state.counters()}
         moments = Moments(to_host(moments.m), to_host(moments.v), moments.step)
-        checkpoint.save(self.path / name, self.model, params.with_flat(to_host(params.flat)), moments, **about)
+        checkpoint.save(self.path / name, self.model, params.with_flat(to_host(params.flat)), moments, raw, **about)
 
     def back_to_best(self) -> None:
         """A lower rate goes on from the best weights and their moments: what came after them was not learning.
         For all ranks to call together: the first reads and sends it to the others."""
         judged = self.path / "judged.npz"  # best.npz in the folders of older runs
         best = None if self.ranks.rank else checkpoint.load(judged if judged.exists() else judged.with_name("best.npz"))
-        flat, moments = self.ranks.broadcast(best and (best.params.flat, best.moments))
+        mean, raw, moments = self.ranks.broadcast(best and (best.params.flat, best.raw, best.moments))
         xp = array_module(self.state.params.flat)
-        self.state.params = self.state.params.with_flat(xp.asarray(flat))
+        self.state.average = self.state.params.with_flat(xp.asarray(mean))
+        self.state.params = self.state.params.with_flat(xp.asarray(mean if raw is None else raw))
         self.state.moments = Moments(xp.asarray(moments.m), xp.asarray(moments.v), moments.step)
 
     def report(self) -> None:
@@ -185,14 +188,15 @@ class Folder:
         title = f"{self.model.name} after {step} steps: the beginning of a held-out song"
 
         def draw():
-            plot_loss(loss, self.state.rows, self.baselines, "nats per cell")
-            plot_passage(passage, read(self.model, self.state.params, self.example, c.fragment), c, title)
+            plot_loss(loss, self.state.rows, self.baselines, self.model.unit)
+            plot_passage(passage, read(self.model, self.state.average, self.example, c.fragment), c, title)
 
         self.drawn = attempt(f"the picture {loss} or {passage}", draw, quiet=not self.drawn)
-        trained = checkpoint.Trained(self.model, self.state.params, {}, None)
+        trained = checkpoint.Trained(self.model, self.state.average, {}, None)
         path, metre = self.path / f"sample-{self.state.step:06}.mid", self.model.config.metre
 
         def write():
-            write_midi(path, sample.generate(trained, 16, seed, self.song), metre=metre)
+            roll = sample.generate(trained, 16, seed, self.song)
+            write_midi(path, roll, sounding=sample.sounding_of(trained, roll, seed), metre=metre)
 
         self.played = attempt(f"the piece {path}", write, quiet=not self.played)

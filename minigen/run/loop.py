@@ -10,40 +10,50 @@ from minigen.music.dataset import Dataset
 from minigen.run.folder import Folder
 from minigen.run.meta import Meta
 from minigen.run.ranks import Ranks
-from minigen.run.train import READ, Run, interval, judge, update, validate
+from minigen.run.train import READ, Run, interval, judge, rate_at, update, validate
 
-PATIENCE = 6, 150  # validations, and steps, without a better one before the rate falls
+PATIENCE = 6, 150  # validations, and steps, without a better one before the rate falls, where no end was asked for
 
 
-def loop(args, model, state: Run, folder: Folder, data: Dataset, valid: list, stop: Stop, ranks: Ranks, rows: range):
+def loop(args, model, state: Run, folder: Folder, data: Dataset, valid: tuple, stop: Stop, ranks: Ranks, rows: range):
     """Train on `rows` of each batch until the budget, the lowest rate or a signal ends it, on all ranks after the same
-    step -> which, the signal's exit code or 0."""
+    step -> which, the signal's exit code or 0. With a budget the rate falls to 0 over it, without one where the
+    held-out loss no longer falls. valid: rolls, and what sounds in each (`dataset.trimmed`)."""
+    valid, sounding = valid[0], valid[1] if model.config.sustain else None
     meta = Meta(args.meta, args.meta_rate, not args.first_order) if args.meta else None
     every, began, before = interval(valid, args.batch, model.config), time.monotonic(), state.seconds
-    minutes = (args.minutes or 1e9) - before / 60
     first, shown, ended = state.step, state.rows[-1]["valid_loss"] if state.rows else float("nan"), ""
     form, quiet = "{percentage:3.0f}%|{bar:20}| {postfix}", True if ranks.rank else None
     bar = tqdm(total=100, bar_format=form, disable=quiet, leave=False)
+    budget = bool(args.steps or args.minutes)
+
+    def share(seconds: float) -> float:
+        """How much of the budget is used up, by this rank's clock."""
+        of_time = (before + seconds) / 60 / args.minutes if args.minutes else 0
+        return min(1, max(of_time, state.step / args.steps if args.steps else 0))
+
+    done = share(0)
     while not ended:
+        if budget:
+            state.rate = rate_at(args.rate, state.step, ranks.broadcast(done))
         update(model, state, data, args.seed, rows, meta)
         spent = time.monotonic() - began
-        of_steps = (state.step - first) / (args.steps - first) if args.steps else 0
-        of_time = spent / 60 / minutes  # by this rank's clock
-        done = max(of_steps, of_time)
-        agreed = ranks.agree(stop.code or of_time >= 1)
-        ended = "stopped" if agreed > 1 else "done" if agreed or of_steps >= 1 else ""
+        done = share(spent)
+        agreed = ranks.agree(stop.code or done >= 1)
+        ended = "stopped" if agreed > 1 else "done" if agreed else ""
         mean = state.read() if state.step % READ == 0 or ended or not state.mean else state.mean
         speed = (state.step - first) / spent
-        bar.n = min(100, 100 * done)
-        left = f", {spent / done - spent:.0f} s left" if args.steps or args.minutes else ""
+        bar.n = 100 * done
+        left = f", {(before + spent) * (1 / done - 1):.0f} s left" if budget else ""
         bar.set_postfix_str(f"step {state.step} loss {mean['loss']:.4f} held-out {shown:.4f}, {speed:.2f}/s{left}")
         if state.step % every and not ended:
             continue
         state.seconds = round(before + spent, 3)
-        found = None if ranks.rank else validate(model, state.params, valid, args.seed, meta)
+        found = None if ranks.rank else validate(model, state.average, valid, args.seed, meta, sounding)
         found, rate = ranks.broadcast(found), state.rate
         # nothing is judged where a run is stopped between two validations: see `Folder.save_all`
-        verdict = "" if state.step % every else judge(state, found["loss"], max(PATIENCE[0] * every, PATIENCE[1]))
+        patience = float("inf") if budget else max(PATIENCE[0] * every, PATIENCE[1])
+        verdict = "" if state.step % every else judge(state, found["loss"], patience)
         shown = found["loss"]
         row = {"step": state.step, "seconds": state.seconds, "rate": rate}
         row |= {f"train_{name}": value for name, value in mean.items()}

@@ -56,6 +56,7 @@ def past_and_ahead(batch: dict, b: int):
     if cut < 1:
         return None
     row = {"roll": batch["roll"][: P + n, b : b + 1], "start": batch["start"][b : b + 1]}
+    row |= {"end": batch["end"][b : b + 1]} if "end" in batch else {}
     past = row | {"roll": row["roll"][: P + cut], "mask": np.ones((cut, 1), bool)}
     return past, row | {"mask": np.arange(n)[:, None] >= cut}
 

@@ -8,12 +8,12 @@ import numpy as np
 from minigen.draws import uniforms
 from minigen.errors import MinigenError
 from minigen.music import metrics, steering
+from minigen.music.dataset import trim
 from minigen.music.midi import LONGEST, Refused, Song, read_song
-from minigen.music.midi_out import ringing
 from minigen.music.steering import Steering
 from minigen.run.checkpoint import Trained
 from minigen.run.finetune import Finetune, play_learning
-from minigen.run.sample import play
+from minigen.run.sample import play, sounding_of
 
 SILENT = 8  # steps before each piece of an album
 
@@ -22,6 +22,7 @@ class Performance(NamedTuple):
     """The new steps of a piece, and what was behind them."""
 
     roll: np.ndarray  # (T, 88) of 0/1
+    sounding: np.ndarray  # (T, 88) bool
     traces: list[dict]  # of each step, where they were asked for
     entropy: list[float]  # of the voices at each step, their mean in nats
     error: MinigenError | None  # what ended it early
@@ -29,11 +30,12 @@ class Performance(NamedTuple):
 
 def perform(
     trained: Trained, steps: int, seed: int, primer=None, temperature: float = 1.0, asked: Steering | None = None,
-    tune: Finetune | None = None, traced: bool = False,
+    tune: Finetune | None = None, traced: bool = False, known=None,
 ) -> Performance:  # fmt: skip
-    """Play so many steps, learning meanwhile if `tune` is given. Weights that become NaN end the piece early; before
-    its first step the error is raised."""
-    settings = {"seed": seed, "primer": primer, "temperature": temperature}
+    """Play so many steps, learning meanwhile if `tune` is given; the piece is to end with them. known: what sounds in
+    the primer. Weights that become NaN end the piece early; before its first step the error is raised."""
+    past = np.zeros((0, 88), np.uint8) if primer is None or trained.model.needs_classes else primer
+    settings = {"seed": seed, "primer": primer, "temperature": temperature, "end": len(past) + steps}
     settings |= {"extra": asked and steering.given_steps(asked, trained.model.config.voices)}
     playing = play_learning(trained, tune, **settings) if tune else play(trained, **settings)
     rows, traces, entropy, ended = [], [], [], None
@@ -47,7 +49,9 @@ def perform(
         if error.code != 3 or not rows:
             raise
         ended = error
-    return Performance(np.array(rows), traces, entropy, ended)
+    roll = np.array(rows)
+    sounding = sounding_of(trained, np.concatenate([past, roll]), seed, known)[len(past) :]
+    return Performance(roll, sounding, traces, entropy, ended)
 
 
 def remarks(played: Performance, asked: Steering | None, bar: int) -> list[str]:
@@ -86,14 +90,19 @@ def check_album(pieces: int, steps: int) -> None:
         raise MinigenError(f"{pieces} pieces of {steps} steps are longer than a file of {LONGEST:,} steps: {remedy}")
 
 
-def song_of(rolls: list, seed: int) -> np.ndarray:
-    """The song whose beginning the piece of this seed goes on from."""
-    return rolls[int(uniforms(seed, "album", 0, [0], (1,), np.float64)[0, 0] * len(rolls))]
+def song_of(songs: int, seed: int) -> int:
+    """Of so many songs, the one whose beginning the piece of this seed goes on from."""
+    return int(uniforms(seed, "album", 0, [0], (1,), np.float64)[0, 0] * songs)
 
 
-def join_album(pieces: list) -> tuple[np.ndarray, np.ndarray]:
-    """Pieces (T, 88) one after the other, 8 silent steps before each -> what is struck and what sounds; the last notes
-    of a piece ring to its end, and not beyond."""
+def heard(roll, sounding, head, bar: int):
+    """What sounds in the head of a song, its trimmed beginning: of sounding (T, 88), or None."""
+    return None if sounding is None else sounding[len(roll) - len(trim(roll, bar)) :][: len(head)]
+
+
+def join_album(pieces: list[Performance]) -> tuple[np.ndarray, np.ndarray]:
+    """Pieces one after the other, 8 silent steps before each -> what is struck and what sounds (T, 88); the last notes
+    of a piece sound to its end at most."""
     silence = np.zeros((SILENT, 88), np.uint8)
-    parts = [part for piece in pieces for part in (silence, piece)]
-    return np.concatenate(parts), np.concatenate([ringing(part) for part in parts])
+    struck, sounding = ([part for piece in pieces for part in (silence, piece[which])] for which in (0, 1))
+    return np.concatenate(struck), np.concatenate(sounding)

@@ -28,13 +28,13 @@ def save(figure: Figure, path, dpi: int = 120) -> None:
         figure.savefig(path, dpi=dpi, bbox_inches="tight", metadata={"Software": None})
 
 
-def plot_roll(path, roll, primer_steps: int = 0, bar: int = 16, title: str = "") -> None:
+def plot_roll(path, roll, primer_steps: int = 0, bar: int = 16, title: str = "", sounding=None) -> None:
     """A piano roll (T, 88) as a PNG: time to the right in bars, pitch upwards, strikes dark, the primer shaded; of a
-    long piece its beginning. Notes ring until anything is struck again."""
+    long piece its beginning. Notes are as long as `sounding` (T, 88) says, or ring until anything is struck again."""
     if len(roll) > BARS * bar:
         title = f"{title} (the first {BARS} of {len(roll) / bar:g} bars)"
     roll = np.asarray(roll)[: BARS * bar] > 0
-    ends = releases(roll, ringing(roll))
+    ends = releases(roll, ringing(roll) if sounding is None else np.asarray(sounding)[: len(roll)] > 0)
     T = len(roll)
     bars = max(1, T // bar)
     figure = Figure(figsize=(min(16, 2 + 0.6 * bars), 4))
@@ -65,17 +65,16 @@ def _draw_notes(axes, struck, ends, bar: int) -> None:
 
 
 def plot_album(path, pieces: list, bar: int, title: str) -> None:
-    """Piano rolls of pieces (T, 88), one a line, on one scale of bars."""
+    """Piano rolls of pieces, each (what is struck, what sounds, ...) (T, 88), one a line, on one scale of bars."""
     figure = Figure(figsize=(10, 0.6 + 0.9 * len(pieces)), layout="constrained")
     rows = figure.subplots(len(pieces), 1, sharex=True, squeeze=False)[:, 0]
     for n, (axes, piece) in enumerate(zip(rows, pieces, strict=True)):
-        struck = np.asarray(piece) > 0
-        _draw_notes(axes, struck, releases(struck, ringing(struck)), bar)
+        _draw_notes(axes, piece[0] > 0, releases(piece[0] > 0, piece[1]), bar)
         axes.set_ylabel(str(n + 1), rotation=0, labelpad=12, va="center")
         axes.tick_params(labelsize=6)
         axes.grid(axis="both", color="#dddddd", lw=0.5)
         axes.set_axisbelow(True)
-    rows[-1].set_xlim(0, max(map(len, pieces)) / bar)
+    rows[-1].set_xlim(0, max(len(piece[0]) for piece in pieces) / bar)
     rows[-1].set_xlabel("bar of the piece")
     rows[0].set_title(title, fontsize=10, loc="left", parse_math=False)
     save(figure, path)

@@ -12,24 +12,28 @@ from minigen.backend import array_module, on_device, to_host, whole
 from minigen.draws import uniforms
 from minigen.errors import MinigenError
 from minigen.music.dataset import opening, trim
-from minigen.ops import pitch_classes
+from minigen.music.midi_out import ringing
+from minigen.ops import NO_END, pitch_classes
 from minigen.run.checkpoint import Trained
+from minigen.sustain import empty_state, sustain_step
 
 BLOCK = 256  # steps whose uniforms are made at once
 
 
-def prime(model, params, primer, seed: int) -> tuple[dict, np.ndarray, dict]:
+def prime(model, params, primer, seed: int, end: int = NO_END) -> tuple[dict, np.ndarray, dict]:
     """Read a primer (n, 88) of 0/1 -> the state before its last step, that step (1, 88) on the host, the trace of all.
 
     Over the primer the voices' draws are restricted to the truth and kept as their past, and the decoder reads the
-    primer's real keys: this is the forward pass of training. No primer: one empty step, before time 0.
+    primer's real keys: this is the forward pass of training. No primer: one empty step, before time 0. `end`: the time
+    at which the piece is to end, for a rung that is told.
     """
     if primer is None:
-        return model.initial_state(params, 1), np.zeros((1, 88), np.uint8), {}
+        return model.initial_state(params, 1, end), np.zeros((1, 88), np.uint8), {}
     steps, past = len(primer), model.config.past
     roll = np.zeros((past + steps, 1, 88), np.uint8)
     roll[past:, 0] = primer > 0
     batch = {"roll": roll, "start": np.zeros(1, np.int64), "mask": np.ones((steps, 1), bool)}
+    batch["end"] = np.full(1, end)
     xp, draws = array_module(params.flat), model.draws(seed, "primer", 0, [0], steps)
     _, _, trace, state = model.loss(params, on_device(xp, batch), on_device(xp, draws), grad=False)
     return state, roll[-1], trace
@@ -79,15 +83,21 @@ def player(model, params, state: dict, temperature: float = 1.0) -> Player:
 
 
 def play(
-    trained: Trained, seed: int = 0, primer=None, temperature: float = 1.0, extra: Iterable[dict] | None = None
+    trained: Trained,
+    seed: int = 0,
+    primer=None,
+    temperature: float = 1.0,
+    extra: Iterable[dict] | None = None,
+    end: int = NO_END,
 ) -> Iterator[tuple[np.ndarray, dict]]:
     """Yield the steps after the primer: (keys (88,) of 0/1, trace of that step), for ever or as long as `extra` lasts,
-    what each step is given beside its uniforms ({"voices.allowed": ..., "inject": ...}, see music/steering.py).
+    what each step is given beside its uniforms ({"voices.allowed": ..., "inject": ...}, see music/steering.py). A rung
+    with `end_bits` works towards the time `end`, in steps from the primer's beginning.
 
     A rung that needs classes (`decoder`) plays the primer's instead, and ends with it.
     """
     model = trained.model
-    state, keys, _ = prime(model, trained.params, None if model.needs_classes else primer, seed)
+    state, keys, _ = prime(model, trained.params, None if model.needs_classes else primer, seed, end)
     extra = repeat({}) if extra is None else extra
     if model.needs_classes:
         extra = ({"classes": pitch_classes(row[None] > 0)} | more for row, more in zip(primer, extra, strict=False))
@@ -95,6 +105,25 @@ def play(
     for given, more in zip(steps_of(model, seed), extra, strict=False):
         keys, trace = checked(*playing.step(keys, given | more))
         yield keys[0], trace | more
+
+
+def sounding_of(trained: Trained, roll, seed: int, known=None) -> np.ndarray:
+    """What sounds in a piece (T, 88) -> (T, 88) bool, by the sustain decoder; where there is none, notes ring until the
+    next strike. known (n, 88): what sounds in the first n steps, the primer. The draws have a purpose of their own."""
+    model, params, T = trained.model, trained.params, len(roll)
+    if not model.config.sustain:
+        return ringing(roll)
+    xp, dtype, state = array_module(params.flat), params.dtype, empty_state(params, 1)
+    struck = xp.asarray((np.asarray(roll) > 0)[:, None, None], dtype)
+    bits, before, rows = model.decoder_bits(xp.zeros(1, "int64"), T, dtype), xp.zeros((1, 1, 88), dtype), []
+    u = [uniforms(seed, "sustain", block, [0], (BLOCK, 88))[0] for block in range(-(-T // BLOCK))]
+    u = xp.asarray(np.concatenate([np.zeros((0, 88)), *u])[:, None, None])
+    for t in range(T):
+        before, state = sustain_step(params, struck[t], before, bits[t : t + 1], state, u[t])
+        if known is not None and t < len(known):
+            before = xp.asarray(known[t][None, None] > 0, dtype)
+        rows.append(before)
+    return to_host(xp.concatenate(rows)[:, 0]) > 0 if rows else np.zeros((0, 88), bool)
 
 
 def begin(model, primer, bars: int, primer_bars: int = 1) -> tuple[np.ndarray | None, np.ndarray]:
@@ -134,5 +163,5 @@ def generate(
         raise MinigenError("the primer is not a roll (steps, 88): give what minigen.read_midi(path) returns")
     primer, head = begin(trained.model, None if primer is None else np.asarray(primer), bars, primer_bars)
     steps = bars * trained.model.config.bar
-    music = [keys for keys, _ in islice(play(trained, seed, primer, temperature), steps)]
+    music = [keys for keys, _ in islice(play(trained, seed, primer, temperature, end=len(head) + steps), steps)]
     return np.concatenate([head, np.stack(music)])

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from minigen.adam import Moments, adam
+from minigen.adam import Moments, adam, averaged
 from minigen.backend import array_module, on_device
 from minigen.errors import MinigenError
 from minigen.music.dataset import Dataset, whole_songs
@@ -15,6 +15,7 @@ from minigen.run.ledger import Ledger
 from minigen.run.meta import Meta, meta_draws, meta_loss
 
 FALL, LOWEST = 0.3, 1e-5
+WARM = 50  # steps in which the rate rises
 READ = 5  # steps from one reading of the losses to the next, for which a GPU is waited for
 EVERY = 25  # steps from one validation to the next, at least
 COUNTERS = ("rate", "step", "best", "best_step", "fell_at", "seconds")
@@ -27,6 +28,7 @@ class Run:
     params: Params
     moments: Moments
     rate: float
+    average: Params | None = None  # the running mean of the weights: what is validated, and what plays
     step: int = 0
     best: float = float("inf")  # lowest validation loss
     best_step: int = 0
@@ -38,6 +40,7 @@ class Run:
 
     def __post_init__(self):
         self.ledger = self.ledger or Ledger(self.params)
+        self.average = self.average or self.params
 
     def counters(self) -> dict:
         """What a checkpoint stores beside the arrays."""
@@ -67,7 +70,7 @@ def update(model, run: Run, dataset: Dataset, seed: int, rows, meta: Meta | None
     with `meta` the losses after its inner steps, and the gradient through them."""
     batch = dataset.batch(seed, "batch", run.step, rows)
     if meta is None:
-        given = model.draws(seed, "training", run.step, rows, len(batch["mask"]))
+        given = model.draws(seed, "training", run.step, rows, len(batch["mask"])) | model.prepared(batch)
         loss, grads, trace, _ = model.loss(run.params, *run.ledger.upload(batch, given))
     else:
         loss, grads, trace, _ = meta_loss(
@@ -76,6 +79,7 @@ def update(model, run: Run, dataset: Dataset, seed: int, rows, meta: Meta | None
     grads, losses = run.ledger.enter(grads, parts_of(loss, trace), int(batch["mask"].sum()))
     flat, run.moments = adam(run.params.flat, grads.flat, run.moments, run.rate, run.ledger.finite)
     run.params = run.params.with_flat(flat)
+    run.average = run.params.with_flat(averaged(run.average.flat, flat, run.step))
     run.step += 1
     if run.ledger.xp is np:  # nothing to wait for
         run.read()
@@ -87,8 +91,9 @@ def parts_of(loss, trace: dict) -> dict:
     return {"loss": loss} | {name[5:]: value for name, value in trace.items() if name.startswith("loss.")}
 
 
-def validate(model, params: Params, songs: list, seed: int, meta: Meta | None = None) -> dict:
-    """Losses over whole songs, every step counted once, with the same uniforms each time -> nats per cell.
+def validate(model, params: Params, songs: list, seed: int, meta: Meta | None = None, sounding=None) -> dict:
+    """Losses over whole songs, every step counted once, with the same uniforms each time, in the model's unit; of the
+    sustain decoder too, where it is said what sounds in each song.
 
     With `meta`, of the beginnings of the longest of them, after the inner steps.
     """
@@ -100,7 +105,8 @@ def validate(model, params: Params, songs: list, seed: int, meta: Meta | None = 
         return {name: float(value) for name, value in parts_of(loss, trace).items()}
     xp = array_module(params.flat)
     sums, total, state = {}, 0, None
-    for block, (first, batch) in enumerate(whole_songs(songs, model.config.past, model.config.fragment)):
+    blocks = whole_songs(songs, model.config.past, model.config.fragment, sounding=sounding)
+    for block, (first, batch) in enumerate(blocks):
         T, B = batch["mask"].shape
         given = on_device(xp, model.draws(seed, "validation", block, range(B), T))
         state = None if first else state
@@ -126,6 +132,12 @@ def interval(songs: list, batch: int, config) -> int:
     predictions = sum(batch["mask"].size for _, batch in whole_songs(songs, 1, config.fragment))
     ratio = predictions / (3 * batch * config.fragment)
     return max(EVERY, READ * math.ceil(4 * ratio / READ))
+
+
+def rate_at(rate: float, step: int, done: float, flat: float = 0.0) -> float:
+    """The rate of a training that has an end, of which a share `done` is over: up to `rate` over the first steps; it
+    stays for a share `flat`, then falls to 0 in a straight line."""
+    return rate * min(1, (step + 1) / WARM) * min(1, (1 - done) / (1 - flat))
 
 
 def judge(run: Run, valid_loss: float, patience: int) -> str:
@@ -159,7 +171,7 @@ def learn(
         done = run.step / steps if steps else (time.process_time() - began) / 60 / minutes
         if done >= 1:
             return run
-        run.rate = rate * min(1, (1 - done) / (1 - flat))
+        run.rate = rate_at(rate, run.step, done, flat)
         found = update(model, run, data, seed, range(batch))
         if each:
             each(run, found)

@@ -39,5 +39,5 @@ def warm_up() -> None:
     _, cache = voices.voices_forward(layers, x[..., :1], 1, state, {"voices.u": ones((1, 2, 1), np.float32) / 2})
     voices.voices_backward(p[:1], cache)
     keys = ones((2, 1, 88), np.float32)
-    pointwise.octave_loss_backward(pointwise.octave_loss_forward(keys, keys, keys[..., :12], mask)[1])
+    pointwise.masked_loss_backward(pointwise.masked_loss_forward(keys, keys, keys[..., :12], mask)[1])
     adam.adam(b, b, Moments.of(b), 0.1)

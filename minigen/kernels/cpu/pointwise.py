@@ -61,41 +61,43 @@ def draw(z, u, allowed=None):
 
 
 @compiled
-def _octave_loss(z, keys, classes, mask, nats, p):
+def _masked_loss(z, keys, allowed, mask, nats, p):
+    C = allowed.shape[1]
     for n in prange(len(z)):
         nats[n], p[n] = 0, 0
-        for m in range(12):
-            if classes[n, m] > 0:
-                for k in range(m, z.shape[1], 12):
+        for m in range(C):
+            if allowed[n, m] > 0:
+                for k in range(m, z.shape[1], C):
                     a = z[n, k]
                     p[n, k] = sigmoid(a)
                     if mask[n]:
                         nats[n] += max(a, z.dtype.type(0)) + math.log1p(math.exp(-abs(a))) - keys[n, k] * a
 
 
-def octave_loss_forward(z, keys, classes, mask):
+def masked_loss_forward(z, keys, allowed, mask):
     nats, p = np.empty(mask.size, z.dtype), np.empty(z.shape, z.dtype)
-    rows = [np.ascontiguousarray(array).reshape(mask.size, -1) for array in (z, keys, classes)]
+    rows = [np.ascontiguousarray(array).reshape(mask.size, -1) for array in (z, keys, allowed)]
     share(z.size)
-    _octave_loss(*rows, mask.reshape(-1), nats, p.reshape(mask.size, -1))
+    _masked_loss(*rows, mask.reshape(-1), nats, p.reshape(mask.size, -1))
     cells = counted(mask) * keys.shape[-1]
-    return (nats.sum() / cells, p), (p, keys, classes, mask, cells)
+    return (nats.sum() / cells, p), (p, keys, allowed, mask, cells)
 
 
 @compiled
-def _octave_loss_backward(p, keys, classes, mask, scale, dz):
+def _masked_loss_backward(p, keys, allowed, mask, scale, dz):
+    C = allowed.shape[1]
     for n in prange(len(p)):
         dz[n] = 0
-        for m in range(12 if mask[n] else 0):
-            if classes[n, m] > 0:
-                for k in range(m, p.shape[1], 12):
+        for m in range(C if mask[n] else 0):
+            if allowed[n, m] > 0:
+                for k in range(m, p.shape[1], C):
                     dz[n, k] = (p[n, k] - keys[n, k]) * scale
 
 
-def octave_loss_backward(cache):
-    p, keys, classes, mask, cells = cache
+def masked_loss_backward(cache):
+    p, keys, allowed, mask, cells = cache
     dz = np.empty(p.shape, p.dtype)
-    rows = [np.ascontiguousarray(array).reshape(mask.size, -1) for array in (p, keys, classes)]
+    rows = [np.ascontiguousarray(array).reshape(mask.size, -1) for array in (p, keys, allowed)]
     share(p.size)
-    _octave_loss_backward(*rows, mask.reshape(-1), p.dtype.type(1 / cells), dz.reshape(mask.size, -1))
+    _masked_loss_backward(*rows, mask.reshape(-1), p.dtype.type(1 / cells), dz.reshape(mask.size, -1))
     return dz

@@ -2,7 +2,7 @@
 //
 // softmax_forward, softmax_backward              a thread per row
 // cross_entropy_forward, cross_entropy_backward  a thread per cell
-// octave_loss_forward, octave_loss_backward      a thread per key
+// masked_loss_forward, masked_loss_backward      a thread per key
 //
 // Registers: a few dozen. Shared memory: a number a warp, where a block sums its losses; the sums of the blocks are
 // added by CuPy. Floor of each: the traffic of its arrays.
@@ -75,15 +75,15 @@ extern "C" __global__ void cross_entropy_backward(int N, int C, const float *P, 
     dP[at] = d * (inside && mask[at / C]) / cells[0];
 }
 
-// z, keys (N, 88), classes (N, 12), mask (N,) -> p (N, 88), nats (blocks,), to be added
+// z, keys (N, 88), open (N, C), C = 12 classes or 88 keys, mask (N,) -> p (N, 88), nats (blocks,), to be added
 extern "C" __global__ void __launch_bounds__(THREADS)
-octave_loss_forward(int N, const float *z, const float *keys, const float *classes, const bool *mask, float *p,
+masked_loss_forward(int N, int C, const float *z, const float *keys, const float *open, const bool *mask, float *p,
                     float *nats) {
     const int at = blockIdx.x * THREADS + threadIdx.x, n = at / 88, k = at % 88;
     float own = 0;
     if (n < N) {
         const float a = z[at];
-        const bool allowed = classes[n * 12 + k % 12] > 0;
+        const bool allowed = open[n * C + k % C] > 0;
         p[at] = allowed ? 0.5f * tanhf(0.5f * a) + 0.5f : 0;
         if (allowed && mask[n]) own = fmaxf(a, 0) + log1pf(expf(-fabsf(a))) - keys[at] * a;
     }
@@ -91,12 +91,12 @@ octave_loss_forward(int N, const float *z, const float *keys, const float *class
     if (threadIdx.x == 0) nats[blockIdx.x] = sum;
 }
 
-// p, keys (N, 88), classes (N, 12), mask (N,), cells () -> dz (N, 88)
-extern "C" __global__ void octave_loss_backward(int N, const float *p, const float *keys, const float *classes,
+// p, keys (N, 88), open (N, C), mask (N,), cells () -> dz (N, 88)
+extern "C" __global__ void masked_loss_backward(int N, int C, const float *p, const float *keys, const float *open,
                                                 const bool *mask, const float *cells, float *dz) {
     const int at = blockIdx.x * blockDim.x + threadIdx.x, n = at / 88, k = at % 88;
     if (n >= N) return;
-    const bool allowed = classes[n * 12 + k % 12] > 0 && mask[n];
+    const bool allowed = open[n * C + k % C] > 0 && mask[n];
     // in the forward pass this was: softplus(z) - keys * z
     dz[at] = allowed ? (p[at] - keys[at]) / cells[0] : 0;
 }

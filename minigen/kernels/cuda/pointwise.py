@@ -43,20 +43,21 @@ def cross_entropy_backward(cache):
     return dP
 
 
-def octave_loss_forward(z, keys, classes, mask):
+def masked_loss_forward(z, keys, allowed, mask):
     xp = array_module(z)
-    z, keys, classes, mask = packed(z), packed(keys), packed(classes), packed(mask, "bool")
+    z, keys, allowed, mask = packed(z), packed(keys), packed(allowed), packed(mask, "bool")
     cells, blocks = counted(mask) * keys.shape[-1], -(-z.size // THREADS)
     p, nats = xp.empty_like(z), xp.empty(blocks, "float32")
-    launch(FILE, "octave_loss_forward", (blocks,), THREADS, mask.size, z, keys, classes, mask, p, nats)
-    return (nats.sum() / cells, p), (p, keys, classes, mask, cells)
+    sizes = mask.size, allowed.shape[-1]
+    launch(FILE, "masked_loss_forward", (blocks,), THREADS, *sizes, z, keys, allowed, mask, p, nats)
+    return (nats.sum() / cells, p), (p, keys, allowed, mask, cells)
 
 
-def octave_loss_backward(cache):
-    p, keys, classes, mask, cells = cache
+def masked_loss_backward(cache):
+    p, keys, allowed, mask, cells = cache
     xp = array_module(p)
-    dz, cells = xp.empty_like(p), xp.asarray(cells, "float32")
-    launch_over(p.size, FILE, "octave_loss_backward", mask.size, p, keys, classes, mask, cells, dz)
+    dz, cells, sizes = xp.empty_like(p), xp.asarray(cells, "float32"), (mask.size, allowed.shape[-1])
+    launch_over(p.size, FILE, "masked_loss_backward", *sizes, p, keys, allowed, mask, cells, dz)
     return dz
 
 

@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from minigen.kernels.cpu.activations import serial
-from minigen.kernels.cpu.pointwise import octave_loss_backward, octave_loss_forward, softmax_backward, softmax_forward
+from minigen.kernels.cpu.pointwise import masked_loss_backward, masked_loss_forward, softmax_backward, softmax_forward
 from minigen.kernels.cpu.voices import voices_backward_into, voices_block, voices_forward
 from minigen.kernels.whole.pairs import two_backward, two_forward
 from minigen.linear import linear_backward, linear_forward
@@ -91,7 +91,7 @@ def loss(model, params, batch: dict, given: dict, state: dict, grad: bool = True
         lstm("aggregator", join(reading, outputs("local", *local_hc))), lstm("octave", join(keys[:-1], truth, bits))
     )
     z, to_keys = linear_forward(outputs("octave", *octave_hc), *layer("keys"))
-    (decoder_loss, _), octave_loss = octave_loss_forward(z, keys[1:], truth, mask)
+    (decoder_loss, _), octave_loss = masked_loss_forward(z, keys[1:], truth, mask)
     features = outputs("aggregator", *aggregator_hc)
     (p, _, voices_state), voices = voices_forward(params, features, c.voices, state, given | {"truth": truth})
     dp = np.empty_like(p)
@@ -113,7 +113,7 @@ def loss(model, params, batch: dict, given: dict, state: dict, grad: bool = True
         return dh
 
     dfeatures = voices_backward_into(dp, voices, voices_block(grads, c.voices))
-    dh_octave = linear_back("keys", octave_loss_backward(octave_loss), to_keys)
+    dh_octave = linear_back("keys", masked_loss_backward(octave_loss), to_keys)
     djoined, _ = two_backward(
         dlstm("aggregator", dfeatures, aggregator, need_dx=True), dlstm("octave", dh_octave, octave)
     )

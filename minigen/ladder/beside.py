@@ -1,0 +1,27 @@
+"""What is trained beside a rung, with no gradient between them: the octave decoder, the sustain decoder."""
+
+from minigen.decoder import octaves_backward, octaves_forward
+from minigen.sustain import empty_state, sustain_backward, sustain_forward
+
+
+def beside_forward(c, params, batch: dict, truth, bits, state):
+    """truth (T, B, K), what the rung plays; bits (T, B, n) of the time -> (loss, trace, state), caches. The sustain
+    decoder learns where the batch says what sounds; its loss is in the trace alone, since it has no say in what is
+    best."""
+    loss, trace, new_state, caches = 0, {}, {}, {}
+    if c.keys == 12:
+        (loss, trace, new_state), caches["octaves"] = octaves_forward(
+            params, batch["roll"], truth, bits, batch["mask"], state
+        )
+    if c.sustain and "sounding" in batch:
+        struck, sounding = (rows.astype(truth.dtype) for rows in (batch["roll"][-len(truth) :], batch["sounding"]))
+        known = state if "sustain.h" in state else empty_state(params, truth.shape[1])
+        (found, sustained), caches["sustain"] = sustain_forward(params, struck, sounding, bits, batch["mask"], known)
+        trace, new_state = trace | {"loss.sustain": found}, new_state | sustained
+    return (loss, trace, new_state), caches
+
+
+def beside_backward(caches: dict) -> dict:
+    """-> gradients by layer."""
+    layers = octaves_backward(caches["octaves"]) if "octaves" in caches else {}
+    return layers | (sustain_backward(caches["sustain"]) if "sustain" in caches else {})
