@@ -53,9 +53,10 @@ def keep_pause_probability(z, allowed):
     keys, kept = z[..., :-1], xp.where(allowed[..., :-1], z[..., :-1], -xp.inf)
     top, top_kept = keys.max(axis=-1, keepdims=True), kept.max(axis=-1, keepdims=True)
     any_kept = xp.isfinite(top_kept)
-    top_kept = xp.where(any_kept, top_kept, 0)
+    top, top_kept = (xp.where(any_kept, a, 0) for a in (top, top_kept))
     total, total_kept = (xp.exp(a - b).sum(axis=-1, keepdims=True) for a, b in ((keys, top), (kept, top_kept)))
-    shift = top + xp.log(total) - top_kept - xp.log(xp.where(any_kept, total_kept, 1))
+    total, total_kept = (xp.where(any_kept, a, 1) for a in (total, total_kept))
+    shift = top + xp.log(total) - top_kept - xp.log(total_kept)
     return join(keys + xp.where(any_kept, shift, 0), z[..., -1:])
 
 

@@ -31,7 +31,7 @@ from minigen.music.dataset import trim
 from minigen.music.midi import Song
 from minigen.music.midi_out import write_midi
 from minigen.music.songset import SongSet
-from minigen.music.steering import Steering, steer
+from minigen.music.steering import Steering, steer, top_line
 from minigen.run import checkpoint
 from minigen.run.finetune import MODES, Finetune
 from minigen.run.folder import check_grid, print_found
@@ -59,7 +59,7 @@ def arguments():
     add("--primer-bars", type=number(1, 10_000, int), metavar="N", help="from its first N bars (default: 1)")
     add("--album", type=number(1, 10_000, int), metavar="N", help="N pieces in one file, from songs of --primer FOLDER")
     add("--num-outputs", type=number(1, 10_000, int), default=1, help="pieces, of seeds SEED, SEED+1, ...")
-    add = parser.add_argument_group("steering (models on 12 classes)").add_argument
+    add = parser.add_argument_group("steering (ordered, and models on 12 classes)").add_argument
     add("--key", help="the voices keep to this key: C, F#, Am, ...")
     add("--chords", help='and to one chord per bar, again and again: "C|Am|F|G7"')
     add("--inject", type=Path, metavar="FILE.mid", help="its notes sound as they are, and the voices harmonise them")
@@ -93,12 +93,20 @@ def asked_for(args, model, melody: Song | None) -> Steering | None:
     if args.key is None and args.chords is None and args.inject is None:
         return None
     c = model.config
-    if c.keys != 12 or model.needs_classes or not c.voices:
-        able = ", ".join(name for name, rung in LADDER.items() if rung.config.keys == 12 and not rung.needs_classes)
+    if not model.steerable:
+        able = ", ".join(name for name, rung in LADDER.items() if rung().steerable)
         why = "the classes that it is given" if model.needs_classes else f"{c.keys} keys"
         raise MinigenError(f"{model.name} plays {why} and cannot be steered: use a model of {able}")
-    melody = melody and trim(melody.roll, c.bar)
-    return steer(args.bars * c.bar, c.voices, args.key, args.chords, melody, c.bar)
+    roll, ceiling = melody and melody.roll, None
+    if model.in_order:
+        ceiling = np.full(args.bars * c.bar, 88)
+        if melody:
+            roll, ceiling = top_line(melody.roll, melody.sounding)
+            if roll.sum() < (melody.roll > 0).sum():
+                print(f"of {args.inject} the top line is used: {roll.sum()} of its {(melody.roll > 0).sum()} notes")
+            ceiling = ceiling[len(roll) - len(trim(melody.roll, c.bar)) :]
+    roll = None if roll is None else trim(roll, c.bar)
+    return steer(args.bars * c.bar, c.voices, args.key, args.chords, roll, c.bar, ceiling)
 
 
 def info(trained: checkpoint.Trained) -> None:
@@ -138,11 +146,11 @@ def album(args, trained, asked: Steering | None, label: str, bpm: float):
         write_midi(f"{name}.mid", roll, bpm, sounding, metre=c.metre)
         title = f"{label}, {trained.model.name}, seeds {args.seed} to {args.seed + len(pieces) - 1}"
         drawn = attempt(f"the picture {name}.png", lambda: plot_album(f"{name}.png", pieces, c.bar, title))
+        files, notes = f"{name}.mid{f' and {name}.png' * drawn}", metrics.notes_per_step([p.roll for p in pieces])
         print(
-            f"wrote {name}.mid{f' and {name}.png' * drawn}: {plural(len(pieces), 'piece')}, {len(roll):,} steps, ",
-            end="",
+            f"wrote {files}: {plural(len(pieces), 'piece')}, {len(roll):,} steps, {notes:.2f} notes per step; ", end=""
         )
-        print(f"{metrics.notes_per_step([piece.roll for piece in pieces]):.2f} notes per step; each goes on from a song, which is left out")
+        print("each goes on from a song, which is left out")
     if ended:
         raise ended
 

@@ -127,7 +127,9 @@ def test_training_draws_what_it_makes_of_a_held_out_song(tmp_path):
     assert (tmp_path / "passage-000001.png").exists()
 
 
-@pytest.mark.parametrize("name", [name for name, rung in LADDER.items() if rung.config.voices and not (rung.bans or rung.in_order)])
+@pytest.mark.parametrize(
+    "name", [name for name, rung in LADDER.items() if rung.config.voices and not (rung.bans or rung.in_order)]
+)
 def test_the_quiet_start(name):
     """The first model says the songs' mean notes per step; without voices nothing changes."""
     songs = [trim(minigen.read_midi(path)) for path in SONGS[:8]]

@@ -56,6 +56,11 @@ class Rung:
         if self.conditional and not self.config.voices:
             raise MinigenError(f"{self.name} plays by conditional voices: give one or more, --set voices=5")
 
+    @property
+    def steerable(self) -> bool:
+        """Whether it can keep to a key, to chords, and to a melody."""
+        return self.in_order or (self.config.keys == 12 and self.config.voices > 0)
+
     def body_shapes(self) -> tuple[dict[str, tuple], int]:
         raise NotImplementedError
 

@@ -3,6 +3,9 @@
 The voices draw among the classes that may sound, and pause as often as they would have. Where a melody strikes, its
 classes are played by the first voices, so that the later ones read and harmonise them (those of `feedback` do not read
 each other's notes), and its keys sound in their own octaves.
+
+Ordered voices go down from the melody, so of a melody its top line is used: where it strikes it is what voice 1 plays,
+and while it sounds no key is played above it, or at it.
 """
 
 import re
@@ -12,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minigen.errors import MinigenError
-from minigen.ops import pitch_classes
+from minigen.ops import of_class, pitch_classes
 
 ROOTS = {"A": 0, "B": 2, "C": 3, "D": 5, "E": 7, "F": 8, "G": 10}  # class 0 is A
 SCALES = {"": (0, 2, 4, 5, 7, 9, 11), "m": (0, 2, 3, 5, 7, 8, 10, 11)}  # minor with both sevenths
@@ -34,11 +37,13 @@ CHORDS = {
 
 
 class Steering(NamedTuple):
-    """What may sound at each new step: classes (T, 12) bool; melody (T, 88) of 0/1; chords (T, 12) bool or None."""
+    """What may sound at each new step: classes (T, 12) bool; melody (T, 88) of 0/1; chords (T, 12) bool or None; of
+    ordered voices the ceiling (T,), the lowest key that may not, or None."""
 
     classes: np.ndarray
     melody: np.ndarray
     chords: np.ndarray | None
+    ceiling: np.ndarray | None = None
 
 
 def classes_of(name: str, kinds: dict, what: str) -> np.ndarray:
@@ -52,8 +57,25 @@ def classes_of(name: str, kinds: dict, what: str) -> np.ndarray:
     return classes
 
 
-def steer(steps: int, voices: int, key=None, chords=None, melody=None, steps_a_bar: int = 16) -> Steering:
-    """key "Am", chords "C|Am|F|G7" (one chord per bar, again and again), melody (n, 88) -> for so many steps.
+def top_line(roll, sounding) -> tuple[np.ndarray, np.ndarray]:
+    """The struck keys that are the highest sounding: roll and sounding (T, 88) -> the line (T, 88) of 0/1, and the
+    ceiling (T,), its key as long as that sounds after its strike, else 88."""
+    struck, sounds = np.asarray(roll) > 0, (np.asarray(sounding) > 0) | (np.asarray(roll) > 0)
+    top = 87 - sounds[:, ::-1].argmax(axis=1)
+    line, ceiling, key = np.zeros(struck.shape, np.uint8), np.full(len(struck), 88), 88
+    for t in range(len(struck)):
+        if sounds[t].any() and struck[t, top[t]]:
+            key = top[t]
+            line[t, key] = 1
+        elif key < 88 and not sounds[t, key]:
+            key = 88
+        ceiling[t] = 88 if line[t].any() else key
+    return line, ceiling
+
+
+def steer(steps: int, voices: int, key=None, chords=None, melody=None, steps_a_bar: int = 16, ceiling=None) -> Steering:
+    """key "Am", chords "C|Am|F|G7" (one chord per bar, again and again), melody (n, 88) -> for so many steps. Of
+    ordered voices melody and ceiling are a top line.
 
     Raises MinigenError for a key or chord that is unknown, a melody that is empty, longer than the piece, or has more
     classes at once than there are voices.
@@ -81,12 +103,19 @@ def steer(steps: int, voices: int, key=None, chords=None, melody=None, steps_a_b
                 f"the melody has {sizes.max()} different notes at step {sizes.argmax()} and there are {voices} voices: "
                 "choose a thinner one"
             )
-    return Steering(classes, played, by_bar)
+    if ceiling is not None:
+        ceiling = np.append(ceiling, np.full(steps, 88))[:steps]
+    return Steering(classes, played, by_bar, ceiling)
 
 
 def given_steps(steering: Steering, voices: int) -> Iterator[dict]:
     """For each step what a rung is given beside its uniforms (minigen/draws.py): {"voices.allowed": (V, 1, 13),
-    "inject": (1, 88)}."""
+    "inject": (1, 88)}; ordered voices {"voices.allowed": (V, 1, 89), "inject": (1, 88), "ceiling": (1,)}."""
+    if steering.ceiling is not None:
+        for classes, melody, ceiling in zip(steering.classes, steering.melody, steering.ceiling, strict=True):
+            allowed = np.tile(np.append(of_class(classes), True), (voices, 1, 1))
+            yield {"voices.allowed": allowed, "inject": melody[None], "ceiling": ceiling[None]}
+        return
     for classes, melody in zip(steering.classes, steering.melody, strict=True):
         allowed = np.tile(np.append(classes, True), (voices, 1, 1))
         for v, of_melody in enumerate(np.flatnonzero(pitch_classes(melody))):

@@ -22,6 +22,7 @@ from minigen.banning import banning_forward, decision_weight
 from minigen.draws import uniforms
 from minigen.linear import softmax_forward
 from minigen.music.dataset import whole_songs
+from minigen.music.steering import top_line
 from minigen.ops import one_hot, pitch_classes
 from minigen.voices import force_truth, voices_forward
 
@@ -177,6 +178,19 @@ def log_likelihood(model, params, batch: dict, state: dict | None = None, N: int
         )
     of_octaves = octaves(to_host(trace["decoder.z"]), roll) if c.keys == 12 else np.zeros((T, B))
     return own, of_octaves, new_state
+
+
+def under_melody(p, nats, roll, sounding):
+    """What a step costs where its melody is known: p (V, T, B, K+1), nats (T, B) of ordered voices, roll and sounding
+    (T, B, 88) -> nats (T, B). A strike of the top line is no decision; under one that sounds, voice 1 decides among the
+    keys that are left (minigen/music/steering.py)."""
+    found = np.array(nats, np.float64)
+    for b in range(roll.shape[1]):
+        line, ceiling = top_line(roll[:, b], sounding[:, b])
+        for t in range(len(roll)):
+            kept = np.append((np.arange(88) < ceiling[t]) if not line[t].any() else line[t] > 0, not line[t].any())
+            found[t, b] += np.log(max((p[0, t, b] * kept).sum(), 1e-30))
+    return found
 
 
 def playable(model, roll, by_all: bool = False):
