@@ -1,15 +1,15 @@
 """What a checkpoint is worth: its loss on held-out songs beside the baselines, and the figures of what it plays.
 
     python scripts/evaluate.py samples/chorales.npz --check       the songs held out of the corpus it was trained on
-    python scripts/evaluate.py runs/my_midi-final my_midi/        those held out of the folder it was trained on
+    python scripts/evaluate.py runs/my_midi-ordered my_midi/      those held out of the folder it was trained on
     python scripts/evaluate.py samples/chorales.npz TEST          any other music, all of it as it is
+    python scripts/evaluate.py samples/chorales.npz --tell        can what it plays be told from the held-out songs?
+    python scripts/evaluate.py A/ B/                              two folders of MIDI: what A is like beside B
 
-Which songs were held out is in the checkpoint's header. It prints
-
-    final: 32 held-out songs, 12 cells per step
-      final                0.0990 nats per cell
-      class frequency      0.2538 nats per cell
-      ...
+Which songs were held out is in the checkpoint's header. Losses are in nats per step, the sum over what a step says;
+baselines likewise. Figures of music are means over windows of 8 bars (minigen/music/metrics.py), beside the band in
+which 95% of the differences lie of one half of the songs to the other. --tell trains a logistic regression on them: an
+AUC of 0.5 is chance, and 1 is always right.
 
 With --check the exit code is 1 where a baseline is not beaten, a piece gets stuck, or the notes per step are off by
 30%.
@@ -25,22 +25,31 @@ import numpy as np
 from minigen.backend import use_device
 from minigen.errors import MinigenError, Parser, number, plural, run
 from minigen.kernels import CHOICES, use_kernels
+from minigen.metre import METRES
 from minigen.music import metrics
 from minigen.music.alike import digest_of
+from minigen.music.baseline import baselines
 from minigen.music.corpus import CORPORA, find_songs
-from minigen.music.dataset import split, trim
+from minigen.music.dataset import split, trimmed
 from minigen.run import checkpoint
 from minigen.run.folder import check_grid, print_found
-from minigen.run.likelihood import nats_per_step
-from minigen.run.sample import generate
+from minigen.run.likelihood import nats_per_step, nats_under_melody
+from minigen.run.perform import perform
+from minigen.run.report import pieces_of, print_figures, print_told
 from minigen.run.train import validate
 
 STUCK = 64  # steps without two different chords
 OFF = 0.3  # notes per step, relative to the corpus
 
 
-def music(args, trained) -> tuple[list, list, str]:
-    """The songs that it was trained on (none where they are not known here), those to judge it on, what they are."""
+def is_music(path: Path) -> bool:
+    """Whether it is a MIDI file or a folder of them, and no checkpoint and no run."""
+    return path.suffix.lower() in (".mid", ".midi") or (path.is_dir() and not (path / "best.npz").exists())
+
+
+def music(args, trained) -> tuple[tuple, tuple, str]:
+    """The songs that it was trained on (none where they are not known here) and those to judge it on, each as rolls and
+    what sounds in them; what they are."""
     header, c = trained.header, trained.model.config
     known = header.get("split", {})
     limits = {name: known.get(name) for name in ("max_tracks", "max_tempos")} | {"metre": c.metre, "log": print}
@@ -57,41 +66,63 @@ def music(args, trained) -> tuple[list, list, str]:
     def parts(songs):
         """What was learned of these songs, and what was held out by minigen; nothing if it was trained on others."""
         if songs.digest() != known.get("digest") or known.get("official", "held_out" in known):
-            return [], []
-        return ([trim(r, c.bar) for r in part.rolls] for part in split(songs, known["seed"], known["valid"]))
+            return ([], []), ([], [])
+        return tuple(trimmed(part, c.bar) for part in split(songs, known["seed"], known["valid"]))
 
     train, valid = parts(read(args.sources, args.corpus or own))
-    if valid:
+    if valid[0]:
         return train, valid, "held-out songs"
     if not (args.sources or args.corpus):
         raise MinigenError(f"{args.checkpoint} was trained on other songs than {own} has: name music to judge it on")
     songs = read(args.sources, args.corpus, once=False)
     print_found(songs)
-    train = list(parts(read([], own)))[0] if own else []
-    if not train:
+    train = parts(read([], own))[0] if own else ([], [])
+    if not train[0]:
         print("no baselines: the songs that it was trained on are not known here")
     learned = sum(digest_of(roll) in header.get("learned", ()) for roll in songs.rolls)
     if learned:
         print(f"take care: it was trained on {plural(learned, 'song')} of these, so this is no held-out loss")
+    as_they_are = trimmed(songs, None)
     if songs.digest() == known.get("digest"):
-        return train, songs.rolls, "songs, on which it was trained"
+        return train, as_they_are, "songs, on which it was trained"
     held_out = songs.digest() == known.get("held_out")
-    return train, songs.rolls, "songs, its official held-out part" if held_out else "songs, other than its own"
+    return train, as_they_are, "songs, its official held-out part" if held_out else "songs, other than its own"
+
+
+def compare(args) -> int:
+    """Two folders of MIDI."""
+    if len(args.sources) != 1:
+        raise MinigenError(f"{args.checkpoint} is music and not a checkpoint: name one more folder to compare it with")
+    sets = [find_songs([source], None, metre=args.metre, once=False, log=print)[0]
+            for source in (args.checkpoint, args.sources[0])]  # fmt: skip
+    for songs in sets:
+        print_found(songs)
+    bar = METRES[args.metre][0]
+    ours, theirs = (pieces_of(*trimmed(songs, bar)) for songs in sets)
+    print(f"{args.checkpoint} beside {args.sources[0]}")
+    print_figures(ours, theirs, [struck for struck, _ in theirs], bar)
+    if args.tell:
+        print_told(ours, theirs, [], bar)
+    return 0
 
 
 def main():
     parser = Parser(description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("checkpoint", type=Path)
+    add("checkpoint", type=Path, help="or a folder of MIDI, to be compared with another")
     add("sources", nargs="*", metavar="FOLDER", help="music to judge it on (default: what it was trained on)")
     add("--corpus", choices=CORPORA, help="a corpus instead of files")
     add("--seeds", type=number(1, 10**5, int), default=100, help="pieces to generate, of seeds 0, 1, ...")
     add("--bars", type=number(8, 10**4, int), default=16)
+    add("--tell", action="store_true", help="train a classifier to tell the pieces from the songs")
+    add("--metre", choices=list(METRES), default="4/4", help="of two folders (a checkpoint knows its own)")
     add("--particles", type=number(1, 10**5, int), default=64, help="of the likelihood, where it is an estimate")
     add("--device", choices=["auto", "cpu", "cuda"], default="cpu", help="where the weights are (default: cpu)")
     add("--kernels", choices=CHOICES, default="auto", help="default: the array code")
     add("--check", action="store_true", help="exit 1 where a bound is missed")
     args = parser.parse_args()
+    if is_music(args.checkpoint):
+        return compare(args)
     args.checkpoint = checkpoint.file_of(args.checkpoint)
     trained = checkpoint.load(args.checkpoint)
     model, c = trained.model, trained.model.config
@@ -101,33 +132,43 @@ def main():
     xp, device = use_device(args.device)
     trained = trained.on(xp)
     print(f"device {device}; plays by: {use_kernels(args.kernels, 1, print, xp, playing=True)}")
-    found = validate(model, trained.params, valid, trained.header.get("split", {}).get("seed", 0))
-    pieces = [generate(trained, args.bars, seed) for seed in range(args.seeds)]
-    base = metrics.baselines(train, valid, c.keys, c.loss == "pause", c.bar) if train else {}
-    print(f"{model.name}: {len(valid)} {what}, {c.keys + (c.loss == 'pause')} cells per step")
-    for name, value in {model.name: found["cells"], **base}.items():
-        print(f"  {name:20} {value:.4f} nats per cell")
-    if "decoder" in found:
-        print(f"  {'octave decoder':20} {found['decoder']:.4f} nats per key")
-    print(f"measuring whole steps ({args.particles} particles, where there is no exact way)", flush=True)
-    exact = nats_per_step(model, trained.params, valid, args.particles)
+    known = trained.header.get("split", {}).get("seed", 0)
+    found = validate(model, trained.params, valid[0], known, sounding=valid[1] if c.sustain else None)
+    exact = nats_per_step(model, trained.params, valid[0], args.particles)
+    cells, pause = c.keys + (c.loss == "pause"), c.loss == "pause"
+    base = baselines(train[0], valid[0], c.keys, pause, c.bar, per_step=True) if train[0] else {}
+    print(f"{model.name}: {len(valid[0])} {what}, nats per step")
     how = f"{args.particles} particles, standard error {exact['error']:.4f}" if exact["error"] else "exact"
-    octaves = f", {exact['both']:.3f} with the octaves" if c.keys == 12 else ""
-    print(f"  {'whole steps':20} {exact['own']:.3f} nats per step{octaves} ({how})")
+    print(f"  {model.name:20} {exact['own']:.3f} ({how})")
+    if c.keys == 12:
+        print(f"  {'with its octaves':20} {exact['both']:.3f}")
     if exact["left out"]:
-        print(f"  {exact['left out']:.2%} of the steps have more notes than can be played: left out of the last line")
+        print(f"  {exact['left out']:.2%} of the steps have more notes than can be played: left out")
+    if model.in_order:
+        under = nats_under_melody(model, trained.params, *valid)
+        print(f"  {'under the top line':20} {under:.3f}")
+    if not (model.in_order or model.conditional):
+        print(f"  {'its keys one by one':20} {found['cells'] * cells:.3f} (the sum of Bernoulli cross-entropies)")
+    for name, value in base.items():
+        print(f"  {name:20} {value:.3f}")
+    for part, what in (("decoder", "octave decoder"), ("sustain", "sustain decoder")):
+        if part in found:
+            print(f"  {what:20} {88 * found[part]:.3f}")
 
+    played = [perform(trained, args.bars * c.bar, seed) for seed in range(args.seeds)]
+    pieces, songs = [p.roll for p in played], train[0] + valid[0]
     stuck = [metrics.longest_stuck(piece) for piece in pieces]
-    made, real = metrics.notes_per_step(pieces), metrics.notes_per_step(train + valid)
-    spread = np.percentile([metrics.notes_per_step([piece]) for piece in pieces], [5, 95])
-    copied = metrics.copied_windows(pieces, train, 8, c.bar)
+    made, real = metrics.notes_per_step(pieces), metrics.notes_per_step(songs)
     print(f"{args.seeds} pieces of {args.bars} bars, seeds 0 to {args.seeds - 1}")
     print(f"  longest run without two different chords: {max(stuck)} steps (median {np.median(stuck):g})")
-    print(f"  notes per step: {made:.3f} (5% to 95% of pieces: {spread[0]:.2f} to {spread[1]:.2f}), songs: {real:.3f}")
-    if train:
-        print(f"  8-bar windows that stand in a training song, in any transposition: {copied:.2%}")
+    print(f"  notes per step: {made:.3f}, songs: {real:.3f}")
+    ours, held_out, learned = [(p.roll > 0, p.sounding) for p in played], pieces_of(*valid), pieces_of(*train)
+    print_figures(ours, learned + held_out, train[0], c.bar)
+    if args.tell:
+        print_told(ours, held_out, learned, c.bar)
+    own = exact["own"] if model.in_order or not model.conditional else found["cells"] * cells
     failed = {
-        "a baseline is not beaten": bool(base) and found["cells"] >= min(base.values()),
+        "a baseline is not beaten": bool(base) and own >= min(base.values()),
         f"a piece has no two different chords in {STUCK} steps": max(stuck) >= STUCK,
         f"notes per step are off by over {OFF:.0%}": abs(made / real - 1) > OFF,
     }

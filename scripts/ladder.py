@@ -29,6 +29,7 @@ from minigen.files import write_atomically, write_between
 from minigen.kernels import cores, use_kernels
 from minigen.ladder import LADDER
 from minigen.music import metrics
+from minigen.music.baseline import COPY_LAGS, baseline
 from minigen.music.corpus import CORPORA, learned_and_held_out
 from minigen.music.dataset import Dataset
 from minigen.run.checkpoint import Trained
@@ -117,7 +118,7 @@ def table(args, folder: Path) -> list[str]:
             change, error = np.mean([f["quarter"] - f["own"] for f in every]), max(f["error"] for f in every)
             settled.append(f"`{name}` {change:+.3f} (standard error of one estimate: at most {error:.3f})")
     train, valid = learned_and_held_out(args.corpus)
-    floor = [metrics.baseline(train, valid, metrics.COPY_LAGS, keys) * keys for keys in (12, 88)]
+    floor = [baseline(train, valid, COPY_LAGS, keys) * keys for keys in (12, 88)]
     words = [
         f"Nats per step on held-out songs, means over {args.seeds} seeds ± half the distance from the smallest to the "
         f"largest; batches of {BATCH}, rate {RATE:g} falling to 0, one core. A table of what was struck 1, 4 and 16 "

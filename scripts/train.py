@@ -32,7 +32,7 @@ from minigen.errors import MinigenError, Parser, Stop, command, number, run
 from minigen.kernels import CHOICES, use_kernels
 from minigen.ladder import LADDER, rung
 from minigen.metre import METRES
-from minigen.music import metrics
+from minigen.music import baseline
 from minigen.music.alike import digest_of
 from minigen.music.corpus import CORPORA, find_songs
 from minigen.music.dataset import Dataset, split, trimmed
@@ -206,14 +206,14 @@ def main(ranks: Ranks):
         None if ranks.rank else new_folder(args.out, f"{name}{metre}-{model.name}", searched)
     )
     if not ranks.rank:
-        print_songs(found, train[0], valid[0], data, c, path)
+        print_songs(found, train[0], valid[0], data, c, model.in_order, path)
     print(
         f"model {model.name}, {state.params.flat.size:,} parameters; batches of {args.batch}; device {device}; ", end=""
     )
     print(f"kernels {kernels}")
     baselines = {}
     if not model.needs_classes:
-        baselines = metrics.baselines(data.rolls, valid[0], c.keys, c.loss == "pause", c.bar, model.in_order)
+        baselines = baseline.baselines(data.rolls, valid[0], c.keys, c.loss == "pause", c.bar, model.in_order)
         values = ", ".join(f"{name} {value:.4f}" for name, value in baselines.items())
         print(f"held-out {model.unit} to beat: {values}")
     about = {

@@ -6,7 +6,7 @@ from helpers import draws_of, run_of, small, songs_of
 
 from minigen.errors import MinigenError
 from minigen.ladder import LADDER
-from minigen.music import metrics
+from minigen.music.baseline import cells_of
 from minigen.music.dataset import Dataset
 from minigen.run import checkpoint
 from minigen.run.folder import Folder
@@ -80,7 +80,7 @@ def test_one_fragment_is_learned_by_heart(name):
     if model.needs_classes:
         floor = 0.05 * update(model, run, data, 0, range(1))["decoder"]
     else:
-        cells = metrics.cells_of(song, model.config.keys, model.config.loss == "pause")
+        cells = cells_of(song, model.config.keys, model.config.loss == "pause")
         share = cells.mean(axis=0).clip(1e-9, 1 - 1e-9)
         floor = 0.05 * -np.mean(share * np.log(share) + (1 - share) * np.log(1 - share))
     for _ in range(800 if model.bans else 500):

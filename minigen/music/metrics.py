@@ -1,53 +1,10 @@
-"""Figures about music: baselines that a model must beat, and what generated pieces are like. Knows no network."""
+"""Figures of a piece: how it moves, how much of it repeats, where it is stuck. Knows no network."""
 
 import numpy as np
 
-from minigen.ops import pitch_classes, with_empty
+from minigen.music.midi_out import releases
 
-COPY_LAGS = (1, 4, 16)  # the last of them a bar
-
-
-def cells_of(roll, keys: int, pause_cell: bool) -> np.ndarray:
-    """The cells that a loss counts: (T, 88) -> (T, K) or (T, K+1) bool, the empty step's cell last."""
-    x = pitch_classes(roll) if keys == 12 else roll
-    return (with_empty(x[:, None])[:, 0] if pause_cell else x) > 0
-
-
-def _contexts(cells, lags) -> np.ndarray:
-    """For every cell, which of the steps `lags` before it were struck: a number of len(lags) bits, (T, C)."""
-    context = np.zeros(cells.shape, np.int64)
-    for bit, lag in enumerate(lags):
-        context[lag:] += cells[:-lag].astype(np.int64) << bit
-    return context
-
-
-def baseline(train, valid, lags, keys: int = 12, pause_cell: bool = False) -> float:
-    """Nats per cell on `valid`: the chance of a cell, given whether it was struck `lags` steps ago, counted on `train`.
-
-    No lags: the frequency of each class. Every count starts at half a note, so that nothing has chance 0.
-    """
-    struck, count = 0.5, 1.0
-    for roll in train:
-        cells = cells_of(roll, keys, pause_cell)
-        context = _contexts(cells, lags)
-        table = np.arange(1 << len(lags))[:, None, None] == context
-        struck, count = struck + (table & cells).sum(axis=1), count + table.sum(axis=1)
-    P = struck / count  # (contexts, C)
-    nats, count = 0.0, 0
-    for roll in valid:
-        cells = cells_of(roll, keys, pause_cell)
-        p = P[_contexts(cells, lags), np.arange(cells.shape[1])]
-        nats, count = nats - np.log(np.where(cells, p, 1 - p)).sum(), count + cells.size
-    return nats / count
-
-
-def baselines(train, valid, keys=12, pause_cell=False, bar=16, per_step=False) -> dict[str, float]:
-    """Per-class frequency, a calibrated copy of 1, 4 and a bar of steps ago, and of all of them together: nats per cell
-    on `valid`, or per step, the sum over its cells."""
-    scale = keys + pause_cell if per_step else 1
-    lags = (*COPY_LAGS[:-1], bar)
-    named = {"class frequency": (), **{f"copy of {lag} ago": (lag,) for lag in lags}, "copies together": lags}
-    return {name: scale * baseline(train, valid, lags, keys, pause_cell) for name, lags in named.items()}
+MAJOR = (0, 2, 4, 5, 7, 9, 11)
 
 
 def notes_per_step(rolls) -> float:
@@ -143,23 +100,135 @@ def likeness(roll, lags=range(17, 129), least: int = 32) -> float:
     return float(max(shares) - np.median(shares)) if shares else 0.0
 
 
-def _windows(roll, steps: int, hop: int):
-    """Windows that are not silent, as bytes, moved so that the lowest note of each is the same: keys do not matter."""
-    packed = (roll > 0).astype(np.uint8)
-    for start in range(0, len(roll) - steps + 1, hop):
-        struck = np.argwhere(packed[start : start + steps])
-        if len(struck):
-            yield (struck - [0, struck[:, 1].min()]).astype(np.int16).tobytes()
+# a piece as (struck, sounding) (T, 88) bool; what there is nothing of is NaN
 
 
-def copied_windows(pieces, songs, bars: int = 8, steps_a_bar: int = 16) -> float:
-    """The share of the pieces' windows of `bars` bars that stand, in any transposition, at any bar of the songs."""
-    known = {w for song in songs for w in _windows(song, bars * steps_a_bar, steps_a_bar)}
-    found = [w in known for piece in pieces for w in _windows(piece, bars * steps_a_bar, steps_a_bar)]
-    return float(np.mean(found)) if found else 0.0
+def pitch_class_entropy(struck, sounding, bar: int) -> float:
+    """`-sum_c q_c log2 q_c`, bits, q_c the share of the struck notes that are of class c."""
+    q = np.bincount(np.nonzero(struck)[1] % 12, minlength=12) / max(struck.sum(), 1)
+    return float(-(q[q > 0] * np.log2(q[q > 0])).sum()) if struck.any() else np.nan
 
 
-def too_large(songs, voices: int, keys: int = 12) -> float:
-    """The share of struck steps with more notes than there are voices: chords that cannot be played."""
-    sizes = np.concatenate([cells_of(song, keys, False).sum(axis=1) for song in songs])
-    return float((sizes > voices).sum() / max((sizes > 0).sum(), 1))
+def scale_consistency(struck, sounding, bar: int) -> float:
+    """The share of the struck notes that lie in one scale, the major scale (or its relative minor) in which most do."""
+    counts = np.bincount(np.nonzero(struck)[1] % 12, minlength=12)
+    inside = [counts[(np.array(MAJOR) + root) % 12].sum() for root in range(12)]
+    return max(inside) / counts.sum() if counts.any() else np.nan
+
+
+def polyphony(struck, sounding, bar: int) -> float:
+    """Sounding keys per step at which anything sounds."""
+    sizes = sounding.sum(axis=1)
+    return float(sizes[sizes > 0].mean()) if sizes.any() else np.nan
+
+
+def empty_steps(struck, sounding, bar: int) -> float:
+    """The share of the steps at which nothing sounds."""
+    return float((~sounding.any(axis=1)).mean())
+
+
+def strikes_per_step(struck, sounding, bar: int) -> float:
+    """Struck notes per step."""
+    return float(struck.sum() / len(struck))
+
+
+def chord_size(struck, sounding, bar: int) -> float:
+    """Struck notes per step at which anything is struck."""
+    return float(struck.sum() / struck.any(axis=1).sum()) if struck.any() else np.nan
+
+
+def groove_consistency(struck, sounding, bar: int) -> float:
+    """`1 - d / bar`, d the places at which one of two bars in a row has an onset and the other none; mean over bars."""
+    onsets = struck[: len(struck) // bar * bar].any(axis=1).reshape(-1, bar)
+    return float(1 - (onsets[1:] != onsets[:-1]).mean()) if len(onsets) > 1 else np.nan
+
+
+def note_length(struck, sounding, bar: int) -> float:
+    """Steps from a strike to the next step at which its key is struck or silent, mean over the notes."""
+    t = np.nonzero(struck)[0]
+    return float((releases(struck, sounding)[struck] - t).mean()) if len(t) else np.nan
+
+
+def _outer(struck, sounding) -> np.ndarray:
+    """The lowest and the highest sounding key at each step at which anything is struck -> (n, 2)."""
+    chords = sounding[struck.any(axis=1)]
+    return np.stack([chords.argmax(axis=1), 87 - chords[:, ::-1].argmax(axis=1)], axis=1)
+
+
+def top_leap(struck, sounding, bar: int) -> float:
+    """Semitones from one highest key to the next, mean over strikes."""
+    moves = np.abs(np.diff(_outer(struck, sounding)[:, 1]))
+    return float(moves.mean()) if len(moves) else np.nan
+
+
+def bass_leap(struck, sounding, bar: int) -> float:
+    """Semitones from one lowest key to the next, mean over strikes."""
+    moves = np.abs(np.diff(_outer(struck, sounding)[:, 0]))
+    return float(moves.mean()) if len(moves) else np.nan
+
+
+def wide_bass_leaps(struck, sounding, bar: int) -> float:
+    """The share of these that are wider than a fifth."""
+    moves = np.abs(np.diff(_outer(struck, sounding)[:, 0]))
+    return float((moves > 7).mean()) if len(moves) else np.nan
+
+
+def consonance(struck, sounding, bar: int) -> float:
+    """The share of the pairs of keys sounding together, over all steps, that are unisons, thirds, fourths, fifths,
+    sixths or octaves of them."""
+    shares = np.array([(sounding[:, interval:] & sounding[:, : 88 - interval]).sum() for interval in range(1, 88)])
+    consonant = np.isin(np.arange(1, 88) % 12, (0, 3, 4, 5, 7, 8, 9))
+    return float(shares[consonant].sum() / shares.sum()) if shares.any() else np.nan
+
+
+def parallels(struck, sounding, bar: int) -> float:
+    """The share of the moves of both outer voices that go from a fifth to a fifth, or from an octave to an octave, in
+    one direction (their compounds too)."""
+    outer = _outer(struck, sounding)
+    moves, interval = np.diff(outer, axis=0), (outer[:, 1] - outer[:, 0]) % 12
+    both = (moves != 0).all(axis=1)
+    perfect = (interval[1:] == interval[:-1]) & np.isin(interval[1:], (0, 7)) & (outer[1:, 1] > outer[1:, 0])
+    along = both & perfect & (np.sign(moves[:, 0]) == np.sign(moves[:, 1])) & (outer[:-1, 1] > outer[:-1, 0])
+    return float(along.sum() / both.sum()) if both.any() else np.nan
+
+
+def longest_loop(struck, sounding, bar: int) -> float:
+    """The most sounding steps in a run that repeats with one period of at most a bar (`longest_repeat`)."""
+    return float(longest_repeat(struck, range(1, bar + 1)))
+
+
+def distinct_chords(struck, sounding, bar: int) -> float:
+    """The share of the struck steps whose chord was not struck before."""
+    chords = [row.tobytes() for row in struck if row.any()]
+    return len(set(chords)) / len(chords) if chords else np.nan
+
+
+def likeness_beyond_a_bar(struck, sounding, bar: int) -> float:
+    """`likeness`."""
+    return likeness(struck, range(bar + 1, 8 * bar + 1))
+
+
+METRICS = {
+    "struck notes per step": strikes_per_step,
+    "notes of a struck chord": chord_size,
+    "sounding keys (polyphony)": polyphony,
+    "empty steps": empty_steps,
+    "note length, steps": note_length,
+    "pitch-class entropy, bits": pitch_class_entropy,
+    "notes in one scale": scale_consistency,
+    "groove consistency": groove_consistency,
+    "leap of the top line, semitones": top_leap,
+    "leap of the bass, semitones": bass_leap,
+    "bass leaps over a fifth": wide_bass_leaps,
+    "consonant pairs": consonance,
+    "parallel fifths and octaves": parallels,
+    "longest loop, sounding steps": longest_loop,
+    "distinct chords": distinct_chords,
+    "likeness beyond a bar": likeness_beyond_a_bar,
+}
+
+
+def measure(struck, sounding, bar: int = 16) -> np.ndarray:
+    """All of METRICS, in their order."""
+    struck, sounding = np.asarray(struck) > 0, (np.asarray(sounding) > 0) | (np.asarray(struck) > 0)
+    return np.array([metric(struck, sounding, bar) for metric in METRICS.values()])

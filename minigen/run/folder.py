@@ -9,8 +9,8 @@ from minigen.adam import Moments
 from minigen.backend import array_module, to_host
 from minigen.errors import MinigenError, attempt, plural
 from minigen.files import lock, write_atomically, write_csv
-from minigen.music import metrics
 from minigen.music.alike import repeats
+from minigen.music.baseline import too_large
 from minigen.music.dataset import Dataset
 from minigen.music.grid import MOVED
 from minigen.music.midi_out import write_midi
@@ -108,7 +108,7 @@ def print_found(songs: SongSet) -> None:
         print(f"take care: {moved} of {len(songs)} songs do not fit the grid of 16ths; their onsets are moved onto it")
 
 
-def print_songs(parts: list[SongSet], train: list, valid: list, data: Dataset, c, path: Path) -> None:
+def print_songs(parts: list[SongSet], train: list, valid: list, data: Dataset, c, in_order: bool, path: Path) -> None:
     """What is learned and held out; every refused file of these parts of the music with its reason, and every warning,
     goes into the run folder."""
     for kind in ("refused", "warnings"):
@@ -124,9 +124,10 @@ def print_songs(parts: list[SongSet], train: list, valid: list, data: Dataset, c
     learned = sum(of is not None and of[1] < len(train) for of in both)
     if learned:
         print(f"take care: {plural(learned, 'held-out song')} of {len(valid)} are songs to train on too")
-    share = metrics.too_large(train + valid, c.voices, c.keys) if c.voices else 0
+    most = c.voices - in_order  # of ordered voices the last can only stop
+    share = too_large(train + valid, most, c.keys) if c.voices else 0
     if share:
-        print(f"{share:.2%} of the struck steps have more than {c.voices} different notes, which cannot be played")
+        print(f"{share:.2%} of the struck steps have more than {most} different notes, which cannot be played")
 
 
 class Folder:

@@ -22,6 +22,7 @@ from minigen.banning import banning_forward, decision_weight
 from minigen.draws import uniforms
 from minigen.linear import softmax_forward
 from minigen.music.dataset import whole_songs
+from minigen.music.midi_out import ringing
 from minigen.music.steering import top_line
 from minigen.ops import one_hot, pitch_classes
 from minigen.voices import force_truth, voices_forward
@@ -191,6 +192,19 @@ def under_melody(p, nats, roll, sounding):
             kept = np.append((np.arange(88) < ceiling[t]) if not line[t].any() else line[t] > 0, not line[t].any())
             found[t, b] += np.log(max((p[0, t, b] * kept).sum(), 1e-30))
     return found
+
+
+def nats_under_melody(model, params, songs, sounding) -> float:
+    """`under_melody`, mean over the steps of whole songs; sounding: what sounds in each, None where it is not known."""
+    total, count, state = 0.0, 0, None
+    sounding = [ringing(song) if s is None else s for song, s in zip(songs, sounding, strict=True)]
+    for first, batch in whole_songs(songs, model.config.past, model.config.fragment, sounding=sounding):
+        arrays = on_device(array_module(params.flat), batch)
+        _, _, trace, state = model.loss(params, arrays, {}, None if first else state, grad=False)
+        p, nats, roll = to_host(trace["voices.p"]), to_host(trace["step.nats"]), batch["roll"][-len(batch["mask"]) :]
+        total += under_melody(p, nats, roll, batch["sounding"][1:])[batch["mask"]].sum()
+        count += int(batch["mask"].sum())
+    return float(total / count)
 
 
 def playable(model, roll, by_all: bool = False):
