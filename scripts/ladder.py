@@ -15,6 +15,7 @@ import json
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from zlib import crc32
@@ -39,19 +40,27 @@ from minigen.run.train import learn
 
 BATCH, RATE, FRAGMENTS = 16, 0.003, 3200
 PIECES = 8
+SHIFTED = ("one-shot", "history", "conditional")  # trained on 88 keys with shifts of key too, as `ordered` is
+ROWS = [row for name in LADDER for row in (name, *[f"{name}, key shifts"] * (name in SHIFTED))]
+
+
+def model_of(row: str):
+    name, _, shifts = row.partition(", ")
+    model = LADDER[name]()
+    return type(model)(replace(model.config, key_shift=True)) if shifts else model
 
 
 def job(args, budget: str, name: str, seed: int) -> dict:
     """One rung, one seed, one budget ("time" or "fragments")."""
     use_kernels("auto", 1)
     train, valid = learned_and_held_out(args.corpus)
-    model = LADDER[name]().quiet(train)
+    model = model_of(name).quiet(train)
     data = Dataset.of(train, model.config)
     limit = {"minutes": args.minutes} if budget == "time" else {"steps": -(-args.fragments // BATCH)}
     ended = [time.process_time()]
     state = learn(model, data, seed, BATCH, RATE, **limit, each=lambda *_: ended.append(time.process_time()))
     use_kernels("reference", 1)
-    trained = Trained(model, state.params, {}, None)
+    trained = Trained(model, state.average, {}, None)
     primers = valid if model.needs_classes else [None] * len(valid)
     pieces = [generate(trained, 16, n, primer) for n, primer in zip(range(PIECES), primers, strict=False)]
     found = {
@@ -60,17 +69,17 @@ def job(args, budget: str, name: str, seed: int) -> dict:
         "ms": 1e3 * float(np.median(np.diff(ended))),
         "notes": metrics.notes_per_step(pieces),
     }
-    found |= nats_per_step(model, state.params, valid, args.particles, seed=100 * seed, by_all=True)
+    found |= nats_per_step(model, state.average, valid, args.particles, seed=100 * seed, by_all=True)
     if found["error"]:  # has the estimate settled?
         found["quarter"] = nats_per_step(
-            model, state.params, valid, -(-args.particles // 4), seed=100 * seed, by_all=True
+            model, state.average, valid, -(-args.particles // 4), seed=100 * seed, by_all=True
         )["own"]
     return found
 
 
 def all_jobs(args, folder: Path) -> None:
     """Run what has not been run, as many jobs at a time as there are cores, and keep what each gives."""
-    tasks = [(b, n, s) for b in ("time", "fragments") for s in range(args.seeds) for n in args.only or LADDER]
+    tasks = [(b, n, s) for b in ("time", "fragments") for s in range(args.seeds) for n in args.only or ROWS]
     use_kernels("auto", 1, print)  # compiled here, once, and not in every process
     # spawned and not forked: the threads of compiled code do not survive a fork
     with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
@@ -98,14 +107,20 @@ def table(args, folder: Path) -> list[str]:
     head = ["date", "rung", "parameters", "ms per step"]
     head += [f"{of}, {words}" for words, _ in times for of in ("12 classes", "88 keys", "notes per step")]
     lines, left_out, settled = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)], 0.0, []
-    for name in args.only or LADDER:
-        model = LADDER[name]()
+    for name in args.only or ROWS:
+        model = model_of(name)
         seeds = {
             budget: [json.loads(path_of(folder, budget, name, seed).read_text()) for seed in range(args.seeds)]
             for _, budget in times
         }
         every = sum(seeds.values(), [])
-        row = [model.date, f"`{name}`", f"{every[0]['parameters']:,}", f"{np.median([f['ms'] for f in every]):.0f}"]
+        rung, _, shifts = name.partition(", ")
+        row = [
+            model.date,
+            f"`{rung}`{', ' * bool(shifts)}{shifts}",
+            f"{every[0]['parameters']:,}",
+            f"{np.median([f['ms'] for f in every]):.0f}",
+        ]
         for found in seeds.values():
             own, both, notes = ([f[key] for f in found] for key in ("own", "both", "notes"))
             plays_classes = model.config.keys == 12 and not model.needs_classes
@@ -142,7 +157,7 @@ def main():
     add("--fragments", type=number(1, 10**9, int), default=FRAGMENTS)
     add("--seeds", type=number(1, 100, int), default=3)
     add("--particles", type=number(1, 10**5, int), default=64, help="of the likelihood's estimate")
-    add("--only", nargs="+", choices=list(LADDER), help="only these rungs")
+    add("--only", nargs="+", choices=ROWS, metavar="RUNG", help="only these rungs")
     add("--jobs", type=number(1, 64, int), default=min(2, cores()), help="rungs trained side by side")
     add("--write", action="store_true", help="put the table into samples/results.md")
     args = parser.parse_args()

@@ -22,6 +22,7 @@ network makes of a held-out song.
 
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -189,6 +190,8 @@ def main(ranks: Ranks):
     if before.get("digest") == identity["digest"] and any(identity[name] != value for name, value in before.items()):
         print("take care: the checkpoint was trained on some of the songs that are held out now")
     if state is None:
+        if all(known is None for known in train[1]):
+            model = type(model)(replace(c, sustain=0))  # no lengths to learn
         if not any(setting.startswith("pause_bias=") for setting in args.set or []):
             model = model.quiet(train[0])  # the diary's voices begin as uniform: --set pause_bias=0
         params = model.init(args.seed)

@@ -134,10 +134,10 @@ def interval(songs: list, batch: int, config) -> int:
     return max(EVERY, READ * math.ceil(4 * ratio / READ))
 
 
-def rate_at(rate: float, step: int, done: float, flat: float = 0.0) -> float:
-    """The rate of a training that has an end, of which a share `done` is over: up to `rate` over the first steps; it
-    stays for a share `flat`, then falls to 0 in a straight line."""
-    return rate * min(1, (step + 1) / WARM) * min(1, (1 - done) / (1 - flat))
+def rate_at(rate: float, step: int, done: float, flat: float = 0.0, warm: int = WARM) -> float:
+    """The rate of a training that has an end, of which a share `done` is over: up to `rate` over the first `warm`
+    steps; it stays for a share `flat`, then falls to 0 in a straight line."""
+    return rate * min(1, (step + 1) / warm) * min(1, (1 - done) / (1 - flat))
 
 
 def judge(run: Run, valid_loss: float, patience: int) -> str:
@@ -155,10 +155,10 @@ def judge(run: Run, valid_loss: float, patience: int) -> str:
 
 
 def learn(
-    model, data: Dataset, seed: int, batch: int, rate: float, minutes=None, steps=None, each=None, run=None, flat=0.0
-) -> Run:
-    """Train fresh weights, or go on with a `run`, for so many minutes or steps in all. The rate stays for a share
-    `flat` of them, then falls to 0 in a straight line.
+    model, data: Dataset, seed: int, batch: int, rate: float, minutes=None, steps=None, each=None, run=None, flat=0.0,
+    warm: int = WARM,
+) -> Run:  # fmt: skip
+    """Train fresh weights, or go on with a `run`, for so many minutes or steps in all, at the rate of `rate_at`.
 
     Minutes are of processor time, over all threads: what else the machine is doing costs no training.
     each(run, losses) is called after every step. Raises MinigenError where there is no end.
@@ -171,7 +171,7 @@ def learn(
         done = run.step / steps if steps else (time.process_time() - began) / 60 / minutes
         if done >= 1:
             return run
-        run.rate = rate_at(rate, run.step, done, flat)
+        run.rate = rate_at(rate, run.step, done, flat, warm)
         found = update(model, run, data, seed, range(batch))
         if each:
             each(run, found)

@@ -32,7 +32,7 @@ from minigen.run.verdict import agreed, in_every, judge, spread, table
 PARTS = ("plain", "stop-gradient", "pause", "plain, quiet start", "stop-gradient, quiet start")
 MINUTES = 1.0
 LONG = {"claims": ("crutch",), "parts": ("plain", "stop-gradient", "pause"), "seeds": 2}
-TRAINED = {"batch": 64, "rate": 0.01, "steps": 2000, "flat": 0.75}
+TRAINED = {"batch": 64, "rate": 0.01, "steps": 2000, "flat": 0.75, "warm": 1}
 SHOWN = 1, 100, 300, 500, 1000, 1500, 2000  # steps, in the table of the long form
 QUIET = 6.2  # log(88 * 0.85 / 0.15): seven voices play 0.15 notes per step each
 SILENT, COLLAPSED = 0.01, 0.8  # of the notes: a voice that plays fewer is silent; all others are, where one plays more

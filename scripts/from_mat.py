@@ -1,0 +1,56 @@
+"""Turn the piano rolls of Boulanger-Lewandowski, Bengio and Vincent (2012) into song sets, one for each part.
+
+    python scripts/from_mat.py JSB_Chorales.mat
+    python scripts/train.py JSB_Chorales-train.npz --held-out JSB_Chorales-valid.npz --metre none --set held=true
+    python scripts/evaluate.py runs/JSB_Chorales-train-none-ordered JSB_Chorales-test.npz
+
+The files say which keys sound in each frame (a quarter, or an eighth), and nothing of bars. Frames and sequences are
+kept as they are, empty ones and repeats too, so that figures can be held beside the published ones.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+from scipy.io import loadmat
+
+from minigen.errors import MinigenError, Parser, plural, run
+from minigen.music.songset import SongSet
+
+
+def songs_of(cells, part: str) -> SongSet:
+    """A MATLAB cell array of (T, 88) of 0/1 -> a song set."""
+    songs = SongSet([], [], metre="none", held=True)
+    for n, roll in enumerate(np.ravel(cells)):
+        roll = np.asarray(roll)
+        if roll.ndim != 2 or roll.shape[1] != 88 or not len(roll):
+            raise ValueError(f"sequence {n} is no roll (T, 88)")
+        songs.add(f"{part} {n + 1}", roll)
+    return songs
+
+
+def main():
+    parser = Parser(description=__doc__.splitlines()[0])
+    parser.add_argument("file", type=Path, metavar="FILE.mat")
+    parser.add_argument("--out", type=Path, default=Path("."), metavar="FOLDER", help="default: here")
+    args = parser.parse_args()
+    if not args.file.is_file():
+        raise MinigenError(f"there is no file {args.file}: name one of the .mat files")
+    try:
+        stored = loadmat(args.file)
+        parts = {part: songs_of(stored[f"{part}data"], part) for part in ("train", "valid", "test")}
+    except Exception as error:  # SciPy has many ways to fail at a damaged file
+        raise MinigenError(
+            f"{args.file} is not one of these files (with traindata, validdata, testdata): copy it again"
+        ) from error
+    args.out.mkdir(parents=True, exist_ok=True)
+    for part, songs in parts.items():
+        path = args.out / f"{args.file.stem}-{part}.npz"
+        songs.save(path)
+        print(f"wrote {path}: {plural(len(songs), 'sequence')}, {sum(map(len, songs.rolls)):,} frames")
+
+
+if __name__ == "__main__":
+    run(main)
