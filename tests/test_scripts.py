@@ -343,7 +343,7 @@ BAD = {
     "an empty key": ("sample", ["fresh.npz", "--key", ""], "is no key"),
     "a rate for nothing": ("sample", ["fresh.npz", "--finetune-rate", "0.1"], "--finetune"),
     "a picture that is none": ("plot", ["fresh.npz", "--out", "a.svg"], ".png"),
-    "the trick meta-trained": ("train", ["two", "--meta", "1"], "pause-loss"),
+    "the trick meta-trained": ("train", ["two", "--model", "final", "--meta", "1"], "pause-loss"),
     "inner steps of no meta-training": ("train", ["two", "--meta-rate", "1"], "--meta"),
     "a trace of two pieces": ("sample", ["fresh.npz", "--trace", "a.npz", "--num-outputs", "2"], "--num-outputs"),
     "no trace": ("plot", ["songs.npz"], "not a minigen checkpoint"),
