@@ -5,7 +5,7 @@ The legend, everywhere in the code:
     T steps   B batch   I inputs   H hidden units   V voices   K keys (88, or 12 pitch classes)   L lags
     N rows of any kind   F features   C cells (K, or K+1 with the pause cell)   D delay
     x[t]      what is struck at step t, 0 or 1 for each key; a model reads x[..t] and predicts x[t+1]
-    p         one voice's distribution over K keys and the pause, outcome K
+    p         one voice's distribution over K keys and the pause (of ordered voices the stop), outcome K
     P         the chance that a key sounds, over all voices;   Q  the chance that nothing does
     h, c      an LSTM's output and cell, T+1 rows, row 0 the initial state;   gates i f o g, blocks of H
     dX        the gradient of the loss with respect to X;   u  uniforms in [0, 1)

@@ -31,6 +31,8 @@ from minigen.music.alike import digest_of
 from minigen.music.baseline import baselines
 from minigen.music.corpus import CORPORA, find_songs
 from minigen.music.dataset import split, trimmed
+from minigen.music.metrics import closes
+from minigen.ops import NO_END
 from minigen.run import checkpoint
 from minigen.run.folder import check_grid, print_found
 from minigen.run.likelihood import nats_per_step, nats_under_melody
@@ -164,6 +166,11 @@ def main():
     print(f"  notes per step: {made:.3f}, songs: {real:.3f}")
     ours, held_out, learned = [(p.roll > 0, p.sounding) for p in played], pieces_of(*valid), pieces_of(*train)
     print_figures(ours, learned + held_out, train[0], c.bar)
+    if c.end_bits:
+        on = [perform(trained, args.bars * c.bar, seed, end=NO_END) for seed in range(args.seeds)]
+        ends = {"pieces": ours, "with no end known": [(p.roll, p.sounding) for p in on], "held-out songs": held_out}
+        shares = ", ".join(f"{name} {np.mean([closes(*piece) for piece in ends[name]]):.0%}" for name in ends)
+        print(f"  ends on a triad over its root, a half note or longer: {shares}")
     if args.tell:
         print_told(ours, held_out, learned, c.bar)
     own = exact["own"] if model.in_order or not model.conditional else found["cells"] * cells

@@ -73,7 +73,7 @@ def main():
         if args.step is not None and args.step >= len(trace["keys"]):
             raise MinigenError(f"the piece has {len(trace['keys'])} new steps: ask for a --step from 0, less than that")
         if args.replay:
-            same = (replay(checkpoint.load(args.replay), trace) == trace["keys"][:, 0]).all(axis=1)
+            same = (replay(checkpoint.load(checkpoint.file_of(args.replay)), trace) == trace["keys"][:, 0]).all(axis=1)
             print(f"replayed: {same.sum()} of {len(same)} steps are the same")
             return 0 if same.all() else 1
         if args.step is not None:

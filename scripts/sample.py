@@ -219,7 +219,8 @@ def main():
         for line in remarks(played, asked, bar):
             print(line)
         if args.trace:
-            save_trace(args.trace, trained, roll, played.traces, seed, args.temperature, args.tune)
+            end = len(head) + args.bars * bar
+            save_trace(args.trace, trained, roll, played.traces, seed, args.temperature, end, args.tune)
             print(f"wrote {args.trace}: {command('plot', args.trace, '--step', len(rows) // 2)}")
         ended = ended or played.error
     if ended:

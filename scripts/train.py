@@ -35,7 +35,7 @@ from minigen.ladder import LADDER, rung
 from minigen.metre import METRES
 from minigen.music import baseline
 from minigen.music.alike import digest_of
-from minigen.music.corpus import CORPORA, find_songs
+from minigen.music.corpus import CORPORA, LICENCES, find_songs
 from minigen.music.dataset import Dataset, split, trimmed
 from minigen.run import checkpoint
 from minigen.run.folder import (
@@ -54,16 +54,11 @@ from minigen.run.meta import AHEAD, check
 from minigen.run.ranks import Ranks, together
 from minigen.run.train import Run, batch_of
 
-LICENCES = {
-    "songs": "CC0 1.0 (trained on minigen's own songs)",
-    "toys": "CC0 1.0 (trained on songs that a generator made)",
-    "bach": "weights CC0 1.0; trained on chorales encoded in music21, none of which is stored here",
-}
 BESIDE = ["sustain=100"]  # trained beside every model, if --set says nothing else
-DEFAULTS = {"model": "ordered", "seed": 0, "valid": 0.1, "meta_rate": 1.0}
+DEFAULTS = {"model": "ordered", "seed": 0, "valid": 0.1}
 WHERE = {"device": "auto", "kernels": "auto"}
 # what a resumed run takes from its config.json, and what it may be told anew
-KEPT = ("corpus", "max_tracks", "max_tempos", "meta", "first_order", "batch", "rate", *DEFAULTS)
+KEPT = ("corpus", "max_tracks", "max_tempos", "meta", "first_order", "batch", "rate", "meta_rate", *DEFAULTS)
 ANEW = ("sources", "held_out", "steps", "minutes", "threads", *WHERE)
 
 
@@ -91,7 +86,7 @@ def arguments():
     add("--resume", type=Path, metavar="RUN", help="go on where this run stopped (if the music moved: name it too)")
     add("--init", type=Path, metavar="CHECKPOINT", help="start from these weights")
     add("--meta", type=number(1, 100, int), metavar="STEPS", help="learn to be finetuned: through so many inner steps")
-    add("--meta-rate", type=number(1e-6, 1e3), help="rate of the inner steps (default: 1)")
+    add("--meta-rate", type=number(1e-6, 1e3), help="rate of the inner steps (default: 1, of ordered 0.01)")
     add("--first-order", action="store_true", default=None, help="with --meta: leave the Hessian out")
     args = parser.parse_args()
     if not args.meta and (args.meta_rate or args.first_order) and not args.resume:
@@ -179,7 +174,7 @@ def main(ranks: Ranks):
     if args.out:
         check_out(args.out, searched)
     model, state, before = start(args, xp)
-    args.rate = args.rate or model.rate
+    args.rate, args.meta_rate = args.rate or model.rate, args.meta_rate or model.meta_rate
     if args.meta:
         check(model, xp)
     c = model.config
@@ -210,10 +205,8 @@ def main(ranks: Ranks):
     )
     if not ranks.rank:
         print_songs(found, train[0], valid[0], data, c, model.in_order, path)
-    print(
-        f"model {model.name}, {state.params.flat.size:,} parameters; batches of {args.batch}; device {device}; ", end=""
-    )
-    print(f"kernels {kernels}")
+    print(f"model {model.name}, {state.params.flat.size:,} parameters; batches of {args.batch}; ", end="")
+    print(f"device {device}; kernels {kernels}")
     baselines = {}
     if not model.needs_classes:
         baselines = baseline.baselines(data.rolls, valid[0], c.keys, c.loss == "pause", c.bar, model.in_order)

@@ -10,7 +10,7 @@ from helpers import SONGS, songs_of
 
 from minigen.music.compare import Windows, auc, band, means, shuffled, tell, windows_of
 from minigen.music.copies import Library
-from minigen.music.metrics import METRICS, measure
+from minigen.music.metrics import METRICS, closes, measure
 from minigen.music.midi import read_song
 from minigen.music.midi_out import ringing
 
@@ -145,6 +145,20 @@ def test_what_is_known_of_the_zoo():
     assert values["two voices"]["parallel fifths and octaves"] == 1 == values["two voices"]["consonant pairs"]
     assert values["scale"]["groove consistency"] == 1 and values["one note"]["note length, steps"] == 61
     assert np.isnan(values["silence"]["note length, steps"]) and np.isnan(values["one note"]["bass leaps over a fifth"])
+
+
+def test_a_piece_closes_on_a_long_triad_over_its_root():
+    struck, sounding = np.zeros((20, 88), bool), np.zeros((20, 88), bool)
+    struck[12, [20, 27, 36, 48]] = sounding[12:, [20, 27, 36, 48]] = True  # a root, its fifth, thirds above
+    assert closes(struck, sounding) and not closes(struck[:19], sounding[:19])  # a half note is 8 steps
+    sounding[18:, 48] = False
+    assert not closes(struck, sounding)
+    sounding[18:, 48] = True
+    for wrong in (19, 22):  # another bass; a seventh
+        other, held = struck.copy(), sounding.copy()
+        other[12, wrong] = held[12:, wrong] = True
+        assert not closes(other, held)
+    assert not closes(struck * 0 > 0, sounding)
 
 
 # copies

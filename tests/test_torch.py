@@ -3,12 +3,16 @@
 Same weights, same batch, same notes. Bounds per tensor: `max|a-b| <= bound max|b|`, b being PyTorch's.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from helpers import small
 from threadpoolctl import threadpool_limits
 
 from minigen.adam import Moments, adam
 from minigen.ladder import LADDER
+from minigen.ops import NO_END
 
 torch = pytest.importorskip("torch")
 from minigen.checks import torch_model  # noqa: E402
@@ -202,3 +206,51 @@ def test_adam_alone(dtype):
         optimiser.step()
     assert flat.dtype == dtype
     assert_close(flat, theirs, BOUND[dtype], "weights")
+
+
+def test_ordered_voices():
+    """The rung whole, told step by step in PyTorch: the exact nats, the reader's weights, every gradient."""
+    model = LADDER["ordered"](replace(small("ordered").config, hidden=13, reader=7, lags=(1, 4, 16), end_bits=3))
+    c, batch = model.config, make_batch(model.config.past, 5) | {"end": np.array([30, 150, NO_END])}
+    params = model.init(3, np.float64)
+    loss, grads, trace, _ = model.loss(params, batch, {})
+    w = tensors(params, requires_grad=True)
+
+    def lstm(name, x):
+        H = w[f"{name}.Wh"].shape[0]
+        h, cell, out = torch.zeros(B, H, dtype=x.dtype), torch.zeros(B, H, dtype=x.dtype), []
+        for row in x:
+            i, f, o, g = (row @ w[f"{name}.Wx"] + h @ w[f"{name}.Wh"] + w[f"{name}.b"]).split(H, dim=1)
+            cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
+            h = o.sigmoid() * cell.tanh()
+            out.append(h)
+        return torch.stack(out)
+
+    roll, past = torch.tensor(batch["roll"], dtype=torch.float64), c.past
+    t = torch.tensor(batch["start"])[None] + torch.arange(T)[:, None]
+    left = (torch.tensor(batch["end"])[None] - 1 - t).clamp(0, 7)
+    bits = [(t[..., None] >> torch.arange(6)) & 1, (left[..., None] >> torch.arange(3)) & 1]
+    x = torch.cat([roll[past - 1 : -1], *(part.double() for part in bits)], dim=2)
+    weights = (lstm("reader", x) @ w["weights.W"] + w["weights.b"]).softmax(dim=2)
+    reading = sum(weights[..., l : l + 1] * roll[past - lag : past - lag + T] for l, lag in enumerate(c.lags))
+    features = lstm("aggregator", torch.cat([reading, lstm("local", x), x], dim=2))
+    nats = torch.zeros(T, B, dtype=torch.float64)
+    for step in range(T):
+        for b in range(B):
+            played, last = torch.zeros(88, dtype=torch.float64), torch.zeros(88, dtype=torch.float64)
+            for outcome in [*np.flatnonzero(batch["roll"][past + step, b])[::-1], 88]:
+                a = torch.cat([features[step, b], played, last]) @ w["told.W"] + w["told.b"]
+                z = torch.nn.functional.silu(a) @ w["outcome.W"] + w["outcome.b"]
+                if last.any():
+                    z = torch.cat([z[: int(last.argmax())], z[88:]])
+                nats[step, b] = nats[step, b] - z.log_softmax(dim=0)[int(outcome) if outcome < 88 else -1]
+                played, last = played.clone(), torch.zeros(88, dtype=torch.float64)
+                if outcome < 88:
+                    played[outcome] = last[outcome] = 1
+    theirs = nats[torch.tensor(batch["mask"])].mean()
+    theirs.backward()
+    assert_close(loss, theirs, 1e-12, "loss")
+    assert_close(trace["step.nats"], nats, 1e-12, "nats")
+    assert_close(trace["reader.w"], weights, 1e-12, "weights")
+    for name, array in w.items():
+        assert_close(grads[name], array.grad, 1e-10, f"gradient of {name}")

@@ -10,6 +10,7 @@ from helpers import PRIMER, fresh, small
 from minigen.errors import MinigenError
 from minigen.ladder import LADDER
 from minigen.music.steering import given_steps, steer
+from minigen.ops import NO_END
 from minigen.run.finetune import Finetune, play_learning
 from minigen.run.sample import play
 from minigen.run.trace import in_words, key_name, load_trace, replay, save_trace
@@ -22,7 +23,7 @@ def saved(path, trained, primer=PRIMER, steps=24, tune=None, extra=None):
         music = play(trained, 3, primer, 0.9, extra)
     rows, traces = zip(*islice(music, steps), strict=True)
     head = PRIMER[:0] if primer is None or trained.model.needs_classes else primer
-    save_trace(path, trained, np.concatenate([head, rows]), list(traces), 3, 0.9, tune)
+    save_trace(path, trained, np.concatenate([head, rows]), list(traces), 3, 0.9, NO_END, tune)
     return np.array(rows), load_trace(path)
 
 

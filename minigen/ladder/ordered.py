@@ -26,7 +26,7 @@ from minigen.reader import history_backward, history_forward
 
 class Ordered(History):
     name, date, in_order = "ordered", "later", True
-    unit, rate = "nats per step", 0.003
+    unit, rate, meta_rate = "nats per step", 0.003, 0.01
     config = replace(
         History.config,
         voices=8,

@@ -48,7 +48,8 @@ class Rung:
     conditional = False  # voices read what those before them played, so training draws
     bans = False  # voices decide which keys sound and which do not, and do not pause
     in_order = False  # voices tell a step from the top down: the loss is exact, in nats per step
-    unit, rate = "nats per cell", 0.01  # of the loss; of Adam, where nothing else is said
+    unit = "nats per cell"  # of the loss
+    rate, meta_rate = 0.01, 1.0  # of Adam, and of inner steps (minigen/run/meta.py), where nothing else is said
     needs_classes = False  # plays classes that are given, and makes up none
 
     def __init__(self, config: Config | None = None):

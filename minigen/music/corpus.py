@@ -80,6 +80,11 @@ def _not_of_the_corpus(reason: str) -> Refused:
 
 SONGS = Path(__file__).resolve().parents[2] / "samples" / "songs"
 CORPORA = ("songs", "bach", "toys")
+LICENCES = {  # of what is trained on each
+    "songs": "CC0 1.0 (trained on minigen's own songs)",
+    "toys": "CC0 1.0 (trained on songs that a generator made)",
+    "bach": "weights CC0 1.0; trained on chorales encoded in music21, none of which is stored here",
+}
 
 
 def find_songs(

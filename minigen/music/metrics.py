@@ -208,6 +208,21 @@ def likeness_beyond_a_bar(struck, sounding, bar: int) -> float:
     return likeness(struck, range(bar + 1, 8 * bar + 1))
 
 
+def closes(struck, sounding, half: int = 8) -> bool:
+    """Whether a piece (T, 88) ends as pieces end: its last chord, what sounds at the last strike, is a major or minor
+    triad over its root in the bass, and goes on for a half note at least."""
+    t = int(np.flatnonzero(np.asarray(struck).any(axis=1)).max(initial=-1))
+    if t < 0:
+        return False
+    keys = np.flatnonzero(np.asarray(sounding[t]) > 0)
+    classes = set(((keys - keys[0]) % 12).tolist())
+    return (
+        classes in ({0, 4, 7}, {0, 3, 7})
+        and bool(np.asarray(sounding[t : t + half, keys]).all())
+        and (len(struck) - t >= half)
+    )
+
+
 METRICS = {
     "struck notes per step": strikes_per_step,
     "notes of a struck chord": chord_size,

@@ -30,12 +30,17 @@ class Performance(NamedTuple):
 
 def perform(
     trained: Trained, steps: int, seed: int, primer=None, temperature: float = 1.0, asked: Steering | None = None,
-    tune: Finetune | None = None, traced: bool = False, known=None,
+    tune: Finetune | None = None, traced: bool = False, known=None, end: int | None = None,
 ) -> Performance:  # fmt: skip
-    """Play so many steps, learning meanwhile if `tune` is given; the piece is to end with them. known: what sounds in
-    the primer. Weights that become NaN end the piece early; before its first step the error is raised."""
+    """Play so many steps, learning meanwhile if `tune` is given; the piece is to end with them, if no other `end` is
+    given. known: what sounds in the primer. Weights that become NaN end the piece early; before its first step the error is raised."""
     past = np.zeros((0, 88), np.uint8) if primer is None or trained.model.needs_classes else primer
-    settings = {"seed": seed, "primer": primer, "temperature": temperature, "end": len(past) + steps}
+    settings = {
+        "seed": seed,
+        "primer": primer,
+        "temperature": temperature,
+        "end": len(past) + steps if end is None else end,
+    }
     settings |= {"extra": asked and steering.given_steps(asked, trained.model.config.voices)}
     playing = play_learning(trained, tune, **settings) if tune else play(trained, **settings)
     rows, traces, entropy, ended = [], [], [], None

@@ -161,7 +161,9 @@ def _rows_to_name(n: int) -> list[tuple[int, str]]:
     K = 12 if n < 88 else 88
     some = range(2, 12, 4) if K == 12 else range(15, 88, 24)
     named = [(k, NAMES[k] if K == 12 else key_name(k)) for k in some]
-    return named + ([(K, "pause")] if n == K + 1 else [(K + k, f"no {name}") for k, name in named])
+    return named + (
+        [(K, "pause/stop" if K == 88 else "pause")] if n == K + 1 else [(K + k, f"no {name}") for k, name in named]
+    )
 
 
 def _name_rows(axes, cells: int) -> None:

@@ -15,19 +15,20 @@ from minigen.backend import to_host
 from minigen.errors import MinigenError
 from minigen.files import write_atomically
 from minigen.ladder import rung
+from minigen.ops import NO_END
 from minigen.run.checkpoint import Trained
 from minigen.run.finetune import Finetune, play_learning
 from minigen.run.sample import play
 
 MAGIC, VERSION = "minigen trace", 2
 NAMES = ("A", "Bb", "B", "C", "C#", "D", "Eb", "E", "F", "F#", "G", "G#")
-GIVEN = ("voices.u", "cells.u", "decoder.u", "voices.allowed", "inject", "classes")  # what a step was given
+GIVEN = ("voices.u", "cells.u", "decoder.u", "voices.allowed", "inject", "ceiling", "classes")  # what a step was given
 
 
-def save_trace(path, trained: Trained, roll, traces: list[dict], seed: int, temperature: float, tune=None) -> None:
-    """roll (T, 88), the whole piece; traces, one for each of its last steps."""
+def save_trace(path, trained: Trained, roll, traces: list[dict], seed: int, temperature: float, end, tune=None) -> None:
+    """roll (T, 88), the whole piece; traces, one for each of its last steps; end: the time at which it was to end."""
     header = {"magic": MAGIC, "version": VERSION, "model": trained.model.name, "config": trained.model.config.as_json()}
-    header |= {"seed": seed, "temperature": temperature, "finetune": tune and asdict(tune)}
+    header |= {"seed": seed, "temperature": temperature, "end": end, "finetune": tune and asdict(tune)}
     header["weights"] = fingerprint(trained, tune)
     every = {name: np.stack([np.asarray(trace.get(name, np.nan)) for trace in traces]) for name in traces[-1]}
     encoded = np.frombuffer(json.dumps(header).encode(), np.uint8)
@@ -69,7 +70,7 @@ def replay(trained: Trained, trace: dict) -> np.ndarray:
     extra = [{name: trace[name][t] for name in GIVEN if name in trace} for t in range(T)]
     primer = trace["roll"] if trained.model.needs_classes else trace["roll"][: len(trace["roll"]) - T]
     settings = {"seed": header["seed"], "primer": primer if len(primer) else None, "extra": extra}
-    settings |= {"temperature": header["temperature"]}
+    settings |= {"temperature": header["temperature"], "end": header.get("end", NO_END)}
     if header["finetune"]:
         steps = play_learning(trained, Finetune(**header["finetune"]), **settings)
     else:
@@ -95,10 +96,11 @@ def model_of(header: dict):
 
 
 def outcomes_of(header: dict) -> list[str]:
-    """What a voice can play, by name: 12 classes or 88 keys, and the pause; or for each that it does not sound."""
+    """What a voice can play, by name: 12 classes or 88 keys, and the pause, or the stop; or for each that it does not
+    sound."""
     model = model_of(header)
     keys = list(NAMES) if model.config.keys == 12 else list(map(key_name, range(88)))
-    return keys + ([f"no {name}" for name in keys] if model.bans else ["pause"])
+    return keys + ([f"no {name}" for name in keys] if model.bans else ["stop" if model.in_order else "pause"])
 
 
 def is_trace(path) -> bool:
@@ -115,7 +117,8 @@ def in_words(trace: dict, n: int) -> list[str]:
     T, config = len(trace["keys"]), trace["header"]["config"]
     model = model_of(trace["header"])
     bar, at = model.config.bar, len(trace["roll"]) - T + n  # the row of the step in the piece
-    bits = "".join(map(str, model.time_bits(np.array([at]), 1, int)[0, 0])) or "none"
+    end = np.array([trace["header"].get("end", NO_END)])
+    bits = "".join(map(str, model.time_bits(np.array([at]), 1, int, end)[0, 0])) or "none"
     outcomes = outcomes_of(trace["header"])
 
     def struck_before(lag):
@@ -131,9 +134,12 @@ def in_words(trace: dict, n: int) -> list[str]:
             likely = "  ".join(f"{outcomes[k]} {p[k]:.3f}" for k in np.argsort(-p, kind="stable")[:5])
             played = outcomes[trace["voices.notes"][n, v, 0]]
             may = trace["voices.allowed"][n, v, 0] if "voices.allowed" in trace else np.ones(config["keys"] + 1, bool)
-            names = [*outcomes[: config["keys"]], "bans" if model.bans else "pause"]
-            steered = "" if may.all() else f"   may play {' '.join(names[k] for k in np.flatnonzero(may))}"
+            names = [*outcomes[: config["keys"]], "bans" if model.bans else outcomes[-1]]
+            allowed = " ".join(names[k] for k in np.flatnonzero(may)) if may.sum() < 16 else f"{may.sum()} outcomes"
+            steered = "" if may.all() else f"   may play {allowed}"
             lines.append(f"voice {v + 1}   {likely}{steered}   u {trace['voices.u'][n, v, 0]:.3f} -> {played}")
+            if played == "stop":  # and nothing is told after it
+                break
     P = trace["cells.P"][n, 0] if "cells.P" in trace else np.zeros(0)
     likely = [k for k in np.argsort(-P, kind="stable")[:8] if P[k] > 0.005]
     if likely:
