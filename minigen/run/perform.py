@@ -33,7 +33,8 @@ def perform(
     tune: Finetune | None = None, traced: bool = False, known=None, end: int | None = None,
 ) -> Performance:  # fmt: skip
     """Play so many steps, learning meanwhile if `tune` is given; the piece is to end with them, if no other `end` is
-    given. known: what sounds in the primer. Weights that become NaN end the piece early; before its first step the error is raised."""
+    given. known: what sounds in the primer. Weights that become NaN end the piece early; before its first step the
+    error is raised."""
     past = np.zeros((0, 88), np.uint8) if primer is None or trained.model.needs_classes else primer
     settings = {
         "seed": seed,
