@@ -5,7 +5,9 @@
     python scripts/evaluate.py runs/JSB_Chorales-train-none-ordered JSB_Chorales-test.npz
 
 The files say which keys sound in each frame (a quarter, or an eighth), and nothing of bars. Frames and sequences are
-kept as they are, empty ones and repeats too, so that figures can be held beside the published ones.
+kept as they are, empty ones and repeats too, so that figures can be held beside the published ones: nats per frame,
+mean over all frames of all test sequences. It prints what counting alone gives there: the frequency of each key, and of
+each chord, with the smoothing that is best on the validation part.
 """
 
 import sys
@@ -17,6 +19,8 @@ import numpy as np
 from scipy.io import loadmat
 
 from minigen.errors import MinigenError, Parser, plural, run
+from minigen.music.baseline import baseline, chord_frequency
+from minigen.music.midi import KEYS
 from minigen.music.songset import SongSet
 
 
@@ -50,6 +54,10 @@ def main():
         path = args.out / f"{args.file.stem}-{part}.npz"
         songs.save(path)
         print(f"wrote {path}: {plural(len(songs), 'sequence')}, {sum(map(len, songs.rolls)):,} frames")
+    train, valid, test = (songs.rolls for songs in parts.values())
+    best = min(range(-80, 1), key=lambda log_p: chord_frequency(train, valid, log_p))
+    keys, chords = KEYS * baseline(train, test, (), KEYS), chord_frequency(train, test, best)
+    print(f"test, nats per frame: frequency of keys {keys:.2f}, of chords {chords:.2f}")
 
 
 if __name__ == "__main__":

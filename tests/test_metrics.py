@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minigen.music.baseline import baseline, baselines, too_large
+from minigen.music.baseline import baseline, baselines, chord_frequency, too_large
 from minigen.music.metrics import likeness, longest_repeat, longest_stuck, looped, notes_per_step, stuck
 
 
@@ -37,6 +37,14 @@ def test_the_pause_cell_is_one_more():
     song = roll_of(*[[0], []] * 50)
     assert baseline([song], [song], (), pause_cell=True) > baseline([song], [song], ())
     assert baseline([song], [song], (1,), pause_cell=True) < 0.05
+
+
+def test_frequency_of_chords():
+    """Two of four steps have the chord, one has none; p = 1 adds 2^88 chords that were never seen."""
+    train, valid = roll_of([0, 4], [0, 4], [], [7]), roll_of([0, 4], [], [9])
+    whole = 4 + 2.0**88
+    assert chord_frequency([train], [valid], 0) == pytest.approx(-np.log(np.array([3, 2, 1]) / whole).mean())
+    assert chord_frequency([train], [valid[:2]], -300) == pytest.approx(-np.log(np.array([2, 1]) / 4).mean())
 
 
 def test_longest_stuck():

@@ -1,5 +1,7 @@
 """What a model must beat: the chance of each cell, counted, and copies of the steps before. Knows no network."""
 
+from collections import Counter
+
 import numpy as np
 
 from minigen.ops import pitch_classes, with_empty
@@ -48,6 +50,15 @@ def baselines(train, valid, keys=12, pause_cell=False, bar=16, per_step=False) -
     lags = (*COPY_LAGS[:-1], bar)
     named = {"class frequency": (), **{f"copy of {lag} ago": (lag,) for lag in lags}, "copies together": lags}
     return {name: scale * baseline(train, valid, lags, keys, pause_cell) for name, lags in named.items()}
+
+
+def chord_frequency(train, valid, log_p: float) -> float:
+    """Nats per step on `valid` of chords, counted on `train`: `-log (n + p) / (N + p 2^88)`, n of the N steps have
+    that chord (add-p smoothing)."""
+    counts = Counter(row.tobytes() for song in train for row in song > 0)
+    seen = np.array([counts[row.tobytes()] for song in valid for row in song > 0])
+    whole = np.logaddexp(np.log(counts.total()), log_p + 88 * np.log(2))
+    return float(whole - np.logaddexp(np.log(np.maximum(seen, 1e-300)), log_p).mean())
 
 
 def too_large(songs, voices: int, keys: int = 12) -> float:
