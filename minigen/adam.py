@@ -30,10 +30,11 @@ def clip(g):
     return array_module(g).where(abs(g.real) <= 1, g, array_module(g).sign(g.real))
 
 
-def averaged(mean, flat, n: int):
+def averaged(mean, flat, n: int, finite=None):
     """The running mean of the weights after the n-th update, n from 0 on: `mean += (1 - d) (flat - mean)`,
-    `d = min(0.999, (1 + n) / (10 + n))`. It plays better than the last weights alone (Polyak and Juditsky 1992)."""
-    return mean + (1 - min(0.999, (1 + n) / (10 + n))) * (flat - mean)
+    `d = min(0.999, (1 + n) / (10 + n))` (Polyak and Juditsky 1992); what it was where `finite` () is False."""
+    new = mean + (1 - min(0.999, (1 + n) / (10 + n))) * (flat - mean)
+    return new if finite is None else array_module(flat).where(finite, new, mean)
 
 
 @replaceable

@@ -40,7 +40,7 @@ class Decisions(NamedTuple):
 
 def ordered_shapes(K: int, features: int, H: int) -> dict[str, tuple]:
     """Two linear layers that all voices share."""
-    return linear_shapes("told", features + 2 * K, H) | linear_shapes("outcome", H, K + 1)
+    return linear_shapes("hidden", features + 2 * K, H) | linear_shapes("outcome", H, K + 1)
 
 
 def from_top(x):
@@ -63,8 +63,8 @@ def decisions_of(x, places: Places | None = None) -> Decisions:
     """x (M, K) of 0/1 -> all decisions that tell these steps."""
     xp, K, places = array_module(x), x.shape[1], places or places_of(x)
     struck, rank, v = x[places.step] > 0, from_top(x)[places.step], places.voice[:, None]
-    told = struck & (rank == v + 1)
-    truth = xp.where(told.any(axis=1), told.argmax(axis=1), K)
+    own = struck & (rank == v + 1)
+    truth = xp.where(own.any(axis=1), own.argmax(axis=1), K)
     played, last = ((struck & which).astype(x.dtype) for which in (rank <= v, rank == v))
     return Decisions(places, played, last, truth)
 
@@ -80,44 +80,44 @@ def open_outcomes(last):
 
 def decide_forward(params, features, played, last, temperature=1.0):
     """features (..., F), played and last (..., K) -> z (..., K+1), logits of which the masked are -inf; cache."""
-    a, told = linear_forward(join(features, played, last), *params.layer("told"))
+    a, hidden = linear_forward(join(features, played, last), *params.layer("hidden"))
     s = sigmoid(a)
     z, outcome = linear_forward(a * s, *params.layer("outcome"))
     xp = array_module(z)
-    return xp.where(open_outcomes(last), z / temperature, -xp.inf), (told, a, s, outcome, features.shape[-1])
+    return xp.where(open_outcomes(last), z / temperature, -xp.inf), (hidden, a, s, outcome, features.shape[-1])
 
 
 def decide_backward(dz, cache):
     """dz (..., K+1), 0 where z is masked, at temperature 1 -> dfeatures (..., F), gradients by layer."""
-    told, a, s, outcome, F = cache
-    dhidden, *doutcome = linear_backward(dz, outcome)
+    hidden, a, s, outcome, F = cache
+    dsilu, *doutcome = linear_backward(dz, outcome)
     # in the forward pass this was: a * sigmoid(a), and join(features, played, last)
-    djoined, *dtold = linear_backward(dhidden * s * (1 + a * (1 - s)), told)
-    return djoined[..., :F], {"told": dtold, "outcome": doutcome}
+    djoined, *dhidden = linear_backward(dsilu * s * (1 + a * (1 - s)), hidden)
+    return djoined[..., :F], {"hidden": dhidden, "outcome": doutcome}
 
 
 def ordered_forward(params, features, x, mask, places: Places | None = None):
     """features (T, B, F), x (T, B, K) of 0/1 what is true, mask (T, B); places, where they are known
     -> (loss (nats per step, mean over counted steps), nats (T, B), p (N, K+1), the decisions), cache."""
     xp, (T, B, F) = array_module(features), features.shape
-    told = decisions_of(x.reshape(T * B, -1), places)
-    z, decided = decide_forward(params, features.reshape(T * B, F)[told.places.step], told.played, told.last)
+    made = decisions_of(x.reshape(T * B, -1), places)
+    z, decided = decide_forward(params, features.reshape(T * B, F)[made.places.step], made.played, made.last)
     p, _ = softmax_forward(z)
     top = z.real.max(axis=1, keepdims=True)
-    chosen = xp.take_along_axis(z, told.truth[:, None], axis=1)
+    chosen = xp.take_along_axis(z, made.truth[:, None], axis=1)
     nats = xp.log(xp.exp(z - top).sum(axis=1, keepdims=True)) + top - chosen  # -log p[truth], where p may be 0
-    nats = by_step(nats, told.places).reshape(T, B)
+    nats = by_step(nats, made.places).reshape(T, B)
     count = counted(mask)
-    return ((nats * mask).sum() / count, nats, p, told), (p, told, decided, mask, count)
+    return ((nats * mask).sum() / count, nats, p, made), (p, made, decided, mask, count)
 
 
 def ordered_backward(cache):
     """-> dfeatures (T, B, F), gradients by layer."""
-    p, told, decided, mask, count = cache
+    p, made, decided, mask, count = cache
     # in the forward pass this was: -log softmax(z)[truth], mean over the counted steps
-    counts = (mask.reshape(-1)[told.places.step] / count)[:, None].astype(p.real.dtype)
-    dfeatures, grads = decide_backward((p - one_hot(told.truth, p.shape[1], counts.dtype)) * counts, decided)
-    return by_step(dfeatures, told.places).reshape(*mask.shape, -1), grads
+    counts = (mask.reshape(-1)[made.places.step] / count)[:, None].astype(p.real.dtype)
+    dfeatures, grads = decide_backward((p - one_hot(made.truth, p.shape[1], counts.dtype)) * counts, decided)
+    return by_step(dfeatures, made.places).reshape(*mask.shape, -1), grads
 
 
 def by_step(values, places: Places):
@@ -130,14 +130,14 @@ def by_step(values, places: Places):
     return sums
 
 
-def paths_of(p, told: Decisions, V: int, T: int, B: int):
+def paths_of(p, made: Decisions, V: int, T: int, B: int):
     """Decisions as they are drawn, at least V voices: p (N, K+1) -> p (V, T, B, K+1), notes (V, T, B). Voices after a
     stop are sure of theirs."""
-    xp, K, (step, voice, at) = array_module(p), p.shape[1] - 1, told.places
+    xp, K, (step, voice, at) = array_module(p), p.shape[1] - 1, made.places
     V = max(V, len(at))
     every, notes = xp.zeros((V, T * B, K + 1), p.dtype), xp.full((V, T * B), K)
     every[..., K] = 1
-    every[voice, step], notes[voice, step] = p, told.truth
+    every[voice, step], notes[voice, step] = p, made.truth
     return every.reshape(V, T, B, K + 1), notes.reshape(V, T, B)
 
 

@@ -10,17 +10,18 @@
     python scripts/train.py --model pause-loss --meta 1 --batch 8   weights that know they will be finetuned
     mpiexec -n 2 python scripts/train.py                      two processes, half of every batch each
 
-It prints a line every 25 steps or more: training loss and held-out loss (cells + decoder, nats per cell), rate, speed:
+It prints a line every 25 steps or more: training loss and held-out loss (of `ordered` nats per step; of the others nats
+per cell, and + nats per key of the octave decoder), that of the lengths (nats per key), rate, speed:
 
-    step   150  training 0.1703 + 0.0186  held-out 0.1623 + 0.0173  rate 0.01  3.11 steps/s  best
+    step   150  training 3.0581  held-out 3.0123  lengths 0.0067  rate 0.0027  3.11 steps/s  best
 
-The rate is multiplied by 0.3 when the last six held-out losses (of 150 steps at least) were no best, and training then
-goes on from the best weights; at 1e-5 it ends. The run folder holds config.json, metrics.csv, last.npz, best.npz,
-judged.npz, loss.png, refused.txt, warnings.txt, and after every ten held-out losses a piece and a picture of what the
-network makes of a held-out song.
+--schedule linear, the default where an end is asked for: the rate rises over 50 steps, then falls to 0 at the end.
+--schedule plateau, the diary's: it is multiplied by 0.3 when the last six held-out losses (of 150 steps at least) were
+no best, and training then goes on from the best weights; at 1e-5 it ends. What is judged, and plays, is a running mean
+of the weights. The run folder holds config.json, metrics.csv, last.npz, best.npz, judged.npz, loss.png, refused.txt,
+warnings.txt, and after every ten held-out losses a piece and a picture of what the network makes of a held-out song.
 """
 
-import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -29,20 +30,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from minigen.adam import Moments
 from minigen.backend import use_device
-from minigen.errors import MinigenError, Parser, Stop, command, number, run
-from minigen.kernels import CHOICES, use_kernels
-from minigen.ladder import LADDER, rung
-from minigen.metre import METRES
+from minigen.errors import MinigenError, Stop, command, run
+from minigen.kernels import use_kernels
+from minigen.ladder import rung
 from minigen.music import baseline
 from minigen.music.alike import digest_of
-from minigen.music.corpus import CORPORA, LICENCES, find_songs
+from minigen.music.corpus import LICENCES, find_songs
 from minigen.music.dataset import Dataset, split, trimmed
 from minigen.run import checkpoint
 from minigen.run.folder import (
     Folder,
     check_grid,
     check_out,
-    kept_arguments,
     new_folder,
     print_found,
     print_songs,
@@ -51,70 +50,9 @@ from minigen.run.folder import (
 )
 from minigen.run.loop import loop
 from minigen.run.meta import AHEAD, check
+from minigen.run.options import ANEW, BESIDE, KEPT, arguments
 from minigen.run.ranks import Ranks, together
 from minigen.run.train import Run, batch_of
-
-BESIDE = ["sustain=100"]  # trained beside every model, if --set says nothing else
-DEFAULTS = {"model": "ordered", "seed": 0, "valid": 0.1}
-WHERE = {"device": "auto", "kernels": "auto"}
-# what a resumed run takes from its config.json, and what it may be told anew
-KEPT = ("corpus", "max_tracks", "max_tempos", "meta", "first_order", "batch", "rate", "meta_rate", *DEFAULTS)
-ANEW = ("sources", "held_out", "steps", "minutes", "threads", *WHERE)
-
-
-def arguments():
-    parser = Parser(description=__doc__.splitlines()[0])
-    add = parser.add_argument
-    add("sources", nargs="*", metavar="FOLDER|FILE|SONGSET", help="MIDI, or song sets (.npz)")
-    add("--corpus", choices=CORPORA, help="a corpus instead of files (default: songs)")
-    add("--held-out", metavar="FOLDER", help="hold out this music, and use both as they are, repeats too")
-    add("--metre", choices=list(METRES), help="of the songs (default: 4/4; none: they have no bars)")
-    add("--model", choices=list(LADDER), help="default: ordered")
-    add("--set", action="append", metavar="NAME=VALUE", help="another configuration: hidden=50, delays=4,8, loss=pause")
-    add("--steps", type=number(1, 1e9, int), help="stop after this many steps in all")
-    add("--minutes", type=number(0.001, 1e6), help="stop after this long; of a resumed run: this much more")
-    add("--batch", type=number(1, 4096, int), help="fragments per step (default: a quarter of all, 8 to 64)")
-    add("--rate", type=number(1e-8, 1), help="Adam's rate (default: 0.01, of ordered 0.003)")
-    add("--seed", type=number(0, 2**63 - 1, int), help="default: 0")
-    add("--device", choices=["auto", "cpu", "cuda"], help="default: auto")
-    add("--kernels", choices=CHOICES[:3], help="the array code, or a kernel behind each layer (default: auto)")
-    add("--threads", type=number(1, 4096, int), help="default: one per core; ranks share the cores")
-    add("--valid", type=number(0.001, 0.9), help="share of the songs held out (default: 0.1)")
-    add("--max-tracks", type=number(1, 10**4, int), help="refuse files with more parts (a channel and a program)")
-    add("--max-tempos", type=number(0, 10**6, int), help="refuse files with more tempo changes")
-    add("--out", type=Path, help="run folder (default runs/NAME)")
-    add("--resume", type=Path, metavar="RUN", help="go on where this run stopped (if the music moved: name it too)")
-    add("--init", type=Path, metavar="CHECKPOINT", help="start from these weights")
-    add("--meta", type=number(1, 100, int), metavar="STEPS", help="learn to be finetuned: through so many inner steps")
-    add("--meta-rate", type=number(1e-6, 1e3), help="rate of the inner steps (default: 1, of ordered 0.01)")
-    add("--first-order", action="store_true", default=None, help="with --meta: leave the Hessian out")
-    args = parser.parse_args()
-    if not args.meta and (args.meta_rate or args.first_order) and not args.resume:
-        raise MinigenError("--meta-rate and --first-order are for --meta: say through how many inner steps")
-    if args.sources and args.corpus:
-        raise MinigenError("files and --corpus were both given: choose one")
-    if args.held_out and args.valid:
-        raise MinigenError("--held-out names what is held out, and --valid a share: leave one of the two out")
-    if args.held_out and not args.sources and not args.resume:
-        raise MinigenError("--held-out is the other part of the music that is named: name the part to train on too")
-    args.command = shlex.join(["python", "scripts/train.py", *sys.argv[1:]])
-    # a run may be resumed from another folder
-    args.sources = [str(Path(source).resolve()) for source in args.sources]
-    args.held_out = args.held_out and str(Path(args.held_out).resolve())
-    if args.resume:
-        given = [name for name in (*KEPT, "metre", "set", "init", "out") if getattr(args, name) not in (None, [])]
-        if given:
-            raise MinigenError(f"--resume goes on with the run's own {given[0]}: leave it out, or use --init")
-        kept, command = kept_arguments(args.resume, (*KEPT, *ANEW))
-        args.asked = args.minutes  # from now on, while the minutes kept are from the beginning
-        new = {name: getattr(args, name) for name in ANEW}
-        if new["steps"] or new["minutes"]:
-            kept |= {"steps": None, "minutes": None}
-        vars(args).update(kept | {name: value for name, value in new.items() if value})
-        args.command = f"{command}; then {args.command}"
-    defaults = WHERE | DEFAULTS | ({"model": None} if args.init else {})  # with --init the checkpoint says which model
-    vars(args).update({name: value for name, value in defaults.items() if getattr(args, name) is None})
-    return args
 
 
 def start(args, xp):
@@ -162,7 +100,7 @@ def music(args, c):
 
 
 def main(ranks: Ranks):
-    args = arguments()
+    args = arguments(__doc__.splitlines()[0])
     if args.meta and ranks.size > 1:
         raise MinigenError("--meta learns in one process so far: leave mpiexec out")
     xp, device = use_device(args.device)
@@ -185,8 +123,9 @@ def main(ranks: Ranks):
     if before.get("digest") == identity["digest"] and any(identity[name] != value for name, value in before.items()):
         print("take care: the checkpoint was trained on some of the songs that are held out now")
     if state is None:
-        if all(known is None for known in train[1]):
-            model = type(model)(replace(c, sustain=0))  # no lengths to learn
+        if c.sustain and all(known is None for known in train[1]):
+            print("these songs have no lengths: the sustain decoder is left out")
+            model = type(model)(replace(c, sustain=0))
         if not any(setting.startswith("pause_bias=") for setting in args.set or []):
             model = model.quiet(train[0])  # the diary's voices begin as uniform: --set pause_bias=0
         params = model.init(args.seed)
@@ -233,7 +172,8 @@ def main(ranks: Ranks):
     if ended == "flat":
         print("the held-out loss no longer falls, at the lowest rate")
     best = checkpoint.load(path / "best.npz").header["metrics"]
-    print(f"best held-out loss {best['valid_loss']:.4f} (all parts together) at step {best['step']}; it is in {path}")
+    unit = model.unit + " and, of octaves, per key" * (c.keys == 12)
+    print(f"best held-out loss {best['valid_loss']:.4f} ({unit}) at step {best['step']}; it is in {path}")
     better = [name for name, value in baselines.items() if value <= best["valid_cells"]]
     if better:
         print(f"take care: simple guesses do better than this ({', '.join(better)}): train longer, or on more songs")

@@ -1189,7 +1189,7 @@ def judge_ordered(m):
     P = m.chances(every, notes)
     for t, b in np.ndindex(T, B):
         outcomes = [*np.flatnonzero(x[t, b])[::-1], K]
-        rows = naive.told(params, features[t, b], outcomes)
+        rows = naive.ordered(params, features[t, b], outcomes)
         close(nats[t, b], -sum(np.log(row[outcome]) for row, outcome in zip(rows, outcomes, strict=True)))
         close(every[: len(rows), t, b], rows)
         same(notes[:, t, b], outcomes + [K] * (len(notes) - len(rows)))
@@ -1219,7 +1219,7 @@ def judge_ordered(m):
         for t, b in np.ndindex(T, B):
             assert notes[-1, t, b] == K  # the last voice can only stop
             stops = list(notes[:, t, b]).index(K)
-            rows = naive.told(params, features[t, b], notes[: stops + 1, t, b], 0.7)
+            rows = naive.ordered(params, features[t, b], notes[: stops + 1, t, b], 0.7)
             for v in range(V):
                 own = rows[v] if v <= stops and v < V - 1 else np.arange(K + 1.0) == K
                 close(p[v, t, b], own)

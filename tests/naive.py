@@ -68,12 +68,12 @@ def history(params, x, bits, lags, state, keep=None):
     return lstm(joined, state["aggregator.h"], state["aggregator.c"], *params.layer("aggregator"))[0]
 
 
-def told(params, f, outcomes, temperature=1.0):
+def ordered(params, f, outcomes, temperature=1.0):
     """An ordered step: features f (F,), the outcomes of its voices, the last a stop -> their distributions (n, K+1)."""
     K, rows, played, last = len(params["outcome.b"]) - 1, [], [], []
     for outcome in outcomes:
         heard = np.array([float(k in played) for k in range(K)] + [float(k in last) for k in range(K)])
-        a = np.concatenate([f, heard]) @ params["told.W"] + params["told.b"]
+        a = np.concatenate([f, heard]) @ params["hidden.W"] + params["hidden.b"]
         h = np.array([value * sigmoid(value) for value in a])
         z = (h @ params["outcome.W"] + params["outcome.b"]) / temperature
         may = [k == K or not last or k < last[0] for k in range(K + 1)]

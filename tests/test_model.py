@@ -38,6 +38,7 @@ def test_step_is_the_forward_pass_of_loss(name):
     batch["start"][...] = batch["start"][0]
     batch["mask"][...] = True
     _, _, whole, end = model.loss(params, batch, draws_of(model, T, B), grad=False)
+    whole = model.spread(whole)
     past, state = model.config.past, model.initial_state(params, B)
     state |= {"past": batch["roll"][:past] * 0, "time": batch["start"].copy()}
     state["past"][1:] = batch["roll"][: past - 1]

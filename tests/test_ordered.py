@@ -58,6 +58,7 @@ def test_the_likelihood_of_a_song_is_that_of_its_steps():
     assert found["own"] == pytest.approx(np.average(alone, weights=[70, 40, 24]), rel=1e-6)
     _, batch = next(whole_songs(songs, trained.model.config.past))
     loss, _, trace, _ = trained.model.loss(trained.params, batch, {}, grad=False)
+    trace = trained.model.spread(trace)
     P, x = trace["cells.P"].astype(float), batch["roll"][-70:] > 0
     np.testing.assert_allclose(-np.log(np.where(x, P, 1 - P)).sum(axis=2), trace["step.nats"], rtol=1e-4)
     assert loss == pytest.approx(found["own"], rel=1e-6)

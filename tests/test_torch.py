@@ -239,7 +239,7 @@ def test_ordered_voices():
         for b in range(B):
             played, last = torch.zeros(88, dtype=torch.float64), torch.zeros(88, dtype=torch.float64)
             for outcome in [*np.flatnonzero(batch["roll"][past + step, b])[::-1], 88]:
-                a = torch.cat([features[step, b], played, last]) @ w["told.W"] + w["told.b"]
+                a = torch.cat([features[step, b], played, last]) @ w["hidden.W"] + w["hidden.b"]
                 z = torch.nn.functional.silu(a) @ w["outcome.W"] + w["outcome.b"]
                 if last.any():
                     z = torch.cat([z[: int(last.argmax())], z[88:]])

@@ -23,10 +23,10 @@ class Decoder(Rung):
     def draw_shapes(self, B: int):
         return {"decoder.u": (B, 88)}
 
-    def told(self, params, x, bits, mask, state, given, grad):
+    def own_loss(self, params, x, bits, mask, state, given):
         return (0.0, {}, {}), None  # all of its loss is that of the octaves
 
-    def told_backward(self, cache):
+    def own_loss_backward(self, cache):
         return {}
 
     def forward(self, params, x, bits, state, given, temperature=1.0):

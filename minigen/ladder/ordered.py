@@ -10,10 +10,12 @@ from dataclasses import replace
 
 from minigen.backend import array_module
 from minigen.draws import uniforms
+from minigen.errors import MinigenError
 from minigen.ladder.history import History
 from minigen.ordered import (
     Places,
     chances,
+    decisions_of,
     ordered_backward,
     ordered_forward,
     ordered_play,
@@ -39,6 +41,13 @@ class Ordered(History):
         end_bits=8,
     )
 
+    def __init__(self, config=None):
+        super().__init__(config)
+        c = self.config
+        if c.keys != 88 or c.voices < 2 or not c.voice_hidden:
+            raise MinigenError("ordered tells 88 keys by voices of which the last only stops: give voices over 1, "
+                               "voice_hidden over 0, and leave out --set keys")  # fmt: skip
+
     def layers(self):
         body, features = self.body_shapes()
         return body | ordered_shapes(self.config.keys, features, self.config.voice_hidden)
@@ -53,30 +62,35 @@ class Ordered(History):
 
     def prepared(self, batch):
         places = places_of(batch["roll"][-len(batch["mask"]) :].reshape(-1, 88))
-        return {f"told.{name}": array for name, array in places._asdict().items()}
+        return {f"decisions.{name}": array for name, array in places._asdict().items()}
 
     def keep(self, u, dtype):
         """Uniforms, or None -> what is left of each unit: 0, or 1 / (1 - dropout); None."""
         return None if u is None else (u >= self.config.dropout).astype(dtype) / (1 - self.config.dropout)
 
-    def told(self, params, x, bits, mask, state, given, grad):
-        c, (T, B), truth = self.config, mask.shape, x[-len(mask) :]
+    def own_loss(self, params, x, bits, mask, state, given):
+        c, truth = self.config, x[-len(mask) :]
         local, keep = (self.keep(given.get(f"dropout.{name}"), params.dtype) for name in ("local", "features"))
         (features, w, new_state), history = history_forward(params, x[:-1], bits, c.lags, state, c.skip, local)
         features = features if keep is None else features * keep
-        places = Places(*(given[f"told.{name}"] for name in Places._fields)) if "told.at" in given else None
-        (loss, nats, p, told), head = ordered_forward(params, features, truth, mask, places)
-        trace = {"reader.w": w, "loss.cells": loss, "step.nats": nats}
-        if not grad:  # what pictures show, and nothing learns from
-            p, notes = paths_of(p, told, c.voices, T, B)
-            trace |= {"voices.p": p, "voices.notes": notes, "cells.P": chances(p, notes)}
+        places = Places(*(given[f"decisions.{name}"] for name in Places._fields)) if "decisions.at" in given else None
+        (loss, nats, p, _), head = ordered_forward(params, features, truth, mask, places)
+        trace = {"reader.w": w, "loss.cells": loss, "step.nats": nats, "decisions.p": p}
         return (loss, trace, new_state), (history, keep, head)
 
-    def told_backward(self, cache):
+    def own_loss_backward(self, cache):
         history, keep, head = cache
         dfeatures, dhead = ordered_backward(head)
         # in the forward pass this was: features * keep
         return history_backward(dfeatures if keep is None else dfeatures * keep, history) | dhead
+
+    def spread(self, trace):
+        """With `voices.p`, `voices.notes` and `cells.P` of all voices, of which nothing learns."""
+        T, B, K = trace["keys"].shape
+        made = decisions_of((trace["keys"] > 0).reshape(T * B, K).astype(trace["decisions.p"].dtype))
+        p, notes = paths_of(trace["decisions.p"], made, self.config.voices, T, B)
+        trace = {name: array for name, array in trace.items() if name != "decisions.p"}
+        return trace | {"voices.p": p, "voices.notes": notes, "cells.P": chances(p, notes)}
 
     def forward(self, params, x, bits, state, given, temperature=1.0):
         """One step of playing, or of reading the `keys` given; there is no cache."""
@@ -84,8 +98,9 @@ class Ordered(History):
             truth = self.music(given["keys"], params.dtype)
             whole = array_module(x).concatenate([x, truth])
             mask = array_module(x).ones(truth.shape[:2], bool)
-            (_, trace, new_state), _ = self.told(params, whole, bits, mask, state, given, grad=False)
+            (_, trace, new_state), _ = self.own_loss(params, whole, bits, mask, state, given)
             del trace["loss.cells"]
+            trace = self.spread(trace | {"keys": given["keys"]})
             return (trace["cells.P"], trace, new_state), None
         (features, trace, new_state), _ = self.body(params, x, bits, state)
         p, notes = ordered_play(params, features, self.config.voices, given, temperature)

@@ -9,10 +9,9 @@ A rung is a class with a name, a date, a config and a body; its head is the one 
 
 x (N, B, K) are steps of music whose last T are inputs, bits (T, B, n) the time of the steps predicted. `feedback`,
 whose rounds are body and head at once, and `final`, which is written out, have `forward` and `backward` of their own;
-`ordered`, whose loss is not one of cells, and `decoder`, which has none but its octaves', `told` and `told_backward`.
+`ordered`, whose loss is not one of cells, and `decoder`, which has none but its octaves', `own_loss` and its backward.
 """
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +23,7 @@ from minigen.draws import uniforms
 from minigen.errors import MinigenError
 from minigen.heads import head_backward, head_forward, head_shapes
 from minigen.ladder.beside import beside_backward, beside_forward
+from minigen.ladder.quiet import pause_bias
 from minigen.ops import NO_END, end_bits, join, one_hot, pitch_classes, time_bits, with_empty
 from minigen.params import Params, initialise
 from minigen.sustain import sustain_shapes
@@ -54,6 +54,8 @@ class Rung:
 
     def __init__(self, config: Config | None = None):
         self.config = config or self.config
+        if self.config.dropout and not self.in_order:
+            raise MinigenError(f"{self.name} has no dropout: leave out --set dropout, or use --model ordered")
         if self.conditional and not self.config.voices:
             raise MinigenError(f"{self.name} plays by conditional voices: give one or more, --set voices=5")
 
@@ -91,7 +93,7 @@ class Rung:
         dfeatures, dhead = head_backward(dP, head)
         return self.body_backward(dfeatures, body) | dhead
 
-    def told(self, params, x, bits, mask, state, given, grad: bool):
+    def own_loss(self, params, x, bits, mask, state, given):
         """x (N, B, K), whose last T rows are the truth and those before them what is read -> (the loss of what the rung
         itself plays, trace, state), cache."""
         truth = x[-len(mask) :]
@@ -100,7 +102,7 @@ class Rung:
         loss, cross = cross_entropy_forward(P, cells, mask)
         return (loss, trace | {"cells.P": P, "loss.cells": loss}, new_state), (cache, cross)
 
-    def told_backward(self, cache) -> dict:
+    def own_loss_backward(self, cache) -> dict:
         """-> gradients by layer."""
         cache, cross = cache
         return self.backward(cross_entropy_backward(cross), cache)
@@ -127,17 +129,10 @@ class Rung:
         return params
 
     def quiet(self, songs):
-        """The quiet start: this rung with the bias of the pause (of a ban) with which the first model plays as many
-        notes per step as these songs (T, 88) have. `log(K (1-p) / p)`, p the notes that a voice plays, or of
-        ordered voices the chance not to stop; of bans `log((1-p) / p)`. Rungs without a pause stay as they are."""
+        """The quiet start: this rung with the bias of the pause with which the first model plays as many notes per step
+        as these songs (T, 88) have (minigen/ladder/quiet.py). Rungs without a pause stay as they are."""
         c = self.config
-        if not c.voices:
-            return self
-        notes = sum(float(self.music(song > 0, float).sum()) for song in songs) / sum(map(len, songs))
-        outcomes = 1 if self.bans else c.keys
-        p = notes / (notes + 1) if self.in_order else notes / c.voices
-        p = min(max(p, 1e-3), outcomes / (outcomes + 1))  # more is not said by fewer pauses
-        return type(self)(replace(c, pause_bias=round(math.log(outcomes * (1 - p) / p), 2)))
+        return type(self)(replace(c, pause_bias=pause_bias(self, songs))) if c.voices else self
 
     def initial_state(self, params: Params, B: int, end: int = NO_END) -> dict:
         """The state before the first step of a song: an empty past, every LSTM at zero, time 0; the time of its end,
@@ -166,6 +161,10 @@ class Rung:
         if not self.conditional:
             return {}
         return {"voices.u": uniforms(seed, purpose, step, rows, (T, self.config.voices)).transpose(2, 1, 0)}
+
+    def spread(self, trace: dict) -> dict:
+        """The trace of `loss` with what only pictures and figures need."""
+        return trace
 
     def prepared(self, batch: dict) -> dict:
         """What `loss` takes that the host makes of a batch, so that a GPU need not be read."""
@@ -205,7 +204,7 @@ class Rung:
         end = batch.get("end", 0 * batch["start"] + NO_END)
         x, bits = self.music(roll, real), self.time_bits(batch["start"], T, real, end)
 
-        (loss, trace, new_state), cache = self.told(params, x, bits, mask, state, given, grad)
+        (loss, trace, new_state), cache = self.own_loss(params, x, bits, mask, state, given)
         clock = self.decoder_bits(batch["start"], T, real, bits)
         (beside, beside_trace, beside_state), others = beside_forward(c, params, batch, x[-T:], clock, state)
         loss, trace = loss + beside, trace | beside_trace | {"keys": roll[-T:]} | _uniforms_of(given)
@@ -213,7 +212,7 @@ class Rung:
         new_state |= {"end": end} if c.end_bits else {}
         if not grad:
             return loss, None, trace, new_state
-        return loss, params.gradients(self.told_backward(cache) | beside_backward(others)), trace, new_state
+        return loss, params.gradients(self.own_loss_backward(cache) | beside_backward(others)), trace, new_state
 
     def step(self, params: Params, state: dict, x, given: dict, temperature: float = 1.0):
         """Read x (B, 88), the step just played, and play the next one -> keys (B, 88) of 0/1, trace, state.

@@ -67,7 +67,7 @@ def _fit(x, y) -> np.ndarray:
     return minimize(loss, np.zeros(x.shape[1]), jac=True, method="L-BFGS-B").x
 
 
-class Told(NamedTuple):
+class Separation(NamedTuple):
     """How well two sets are told apart."""
 
     auc: float  # of scores that were given to pieces the regression had not seen
@@ -77,7 +77,7 @@ class Told(NamedTuple):
     alone: dict[str, float]  # each metric's own AUC, 0.5 to 1, the largest first
 
 
-def tell(ours: Windows, theirs: Windows, rng) -> Told:
+def tell(ours: Windows, theirs: Windows, rng) -> Separation:
     """Logistic regression on all metrics, cross-validated by piece."""
     size = min(len(ours.piece), len(theirs.piece))
     sets = [w._replace(values=w.values[k], piece=w.piece[k])
@@ -102,7 +102,7 @@ def tell(ours: Windows, theirs: Windows, rng) -> Told:
         sides = [column[side & np.isfinite(column)] for side in (mine, ~mine)]
         alone[name] = 0.5 + abs(auc(*sides) - 0.5) if all(map(len, sides)) else 0.5
     alone = dict(sorted(alone.items(), key=lambda item: -item[1]))
-    return Told(auc(scores[mine], scores[~mine]), *np.percentile(found, [2.5, 97.5]), (size, size), alone)
+    return Separation(auc(scores[mine], scores[~mine]), *np.percentile(found, [2.5, 97.5]), (size, size), alone)
 
 
 def shuffled(pieces, rng) -> list:

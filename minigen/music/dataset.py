@@ -18,7 +18,7 @@ from minigen.music.alike import groups
 from minigen.music.songset import SongSet
 from minigen.ops import NO_END
 
-UNTOLD = 0.25  # of the fragments are not told where their song ends
+ENDLESS = 0.25  # of the fragments are not told where their song ends
 
 
 def trim(roll: np.ndarray, bar: int = 16) -> np.ndarray:
@@ -102,7 +102,7 @@ class Dataset:
         batch = _cut(places, self.past, self.steps, shifts, sounding)
         if self.ends:
             lengths = np.array([len(roll) for roll, _ in places], np.int64)
-            batch["end"] = np.where(u[:, 2] < UNTOLD, NO_END, lengths)
+            batch["end"] = np.where(u[:, 2] < ENDLESS, NO_END, lengths)
         return batch
 
     def shift(self, roll, s: int, u: float) -> int:

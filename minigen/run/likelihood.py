@@ -196,11 +196,10 @@ def under_melody(p, nats, roll, sounding):
 
 def nats_under_melody(model, params, songs, sounding) -> float:
     """`under_melody`, mean over the steps of whole songs; sounding: what sounds in each, None where it is not known."""
-    total, count, state = 0.0, 0, None
+    total, count = 0.0, 0
     sounding = [ringing(song) if s is None else s for song, s in zip(songs, sounding, strict=True)]
-    for first, batch in whole_songs(songs, model.config.past, model.config.fragment, sounding=sounding):
-        arrays = on_device(array_module(params.flat), batch)
-        _, _, trace, state = model.loss(params, arrays, {}, None if first else state, grad=False)
+    for _, batch in whole_songs(songs, model.config.past, max(map(len, songs)), 4, sounding):  # a line is not cut
+        trace = model.spread(model.loss(params, on_device(array_module(params.flat), batch), {}, grad=False)[2])
         p, nats, roll = to_host(trace["voices.p"]), to_host(trace["step.nats"]), batch["roll"][-len(batch["mask"]) :]
         total += under_melody(p, nats, roll, batch["sounding"][1:])[batch["mask"]].sum()
         count += int(batch["mask"].sum())

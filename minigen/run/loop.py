@@ -12,30 +12,32 @@ from minigen.run.meta import Meta
 from minigen.run.ranks import Ranks
 from minigen.run.train import READ, Run, interval, judge, rate_at, update, validate
 
-PATIENCE = 6, 150  # validations, and steps, without a better one before the rate falls, where no end was asked for
+PATIENCE = 6, 150  # validations, and steps, without a better one before the rate falls, on a plateau
 
 
 def loop(args, model, state: Run, folder: Folder, data: Dataset, valid: tuple, stop: Stop, ranks: Ranks, rows: range):
     """Train on `rows` of each batch until the budget, the lowest rate or a signal ends it, on all ranks after the same
-    step -> which, the signal's exit code or 0. With a budget the rate falls to 0 over it, without one where the
-    held-out loss no longer falls. valid: rolls, and what sounds in each (`dataset.trimmed`)."""
-    valid, sounding = valid[0], valid[1] if model.config.sustain else None
+    step -> which, the signal's exit code or 0. valid: rolls, and what sounds in each (`dataset.trimmed`)."""
+    valid, sounding = valid
+    sounding = sounding if model.config.sustain else None
     meta = Meta(args.meta, args.meta_rate, not args.first_order) if args.meta else None
     every, began, before = interval(valid, args.batch, model.config), time.monotonic(), state.seconds
     first, shown, ended = state.step, state.rows[-1]["valid_loss"] if state.rows else float("nan"), ""
     form, quiet = "{percentage:3.0f}%|{bar:20}| {postfix}", True if ranks.rank else None
     bar = tqdm(total=100, bar_format=form, disable=quiet, leave=False)
-    budget = bool(args.steps or args.minutes)
+    linear, limited = args.schedule == "linear", bool(args.steps or args.minutes)
 
     def share(seconds: float) -> float:
-        """How much of the budget is used up, by this rank's clock."""
+        """How much of the steps or minutes is used up, by this rank's clock."""
         of_time = (before + seconds) / 60 / args.minutes if args.minutes else 0
         return min(1, max(of_time, state.step / args.steps if args.steps else 0))
 
     done = share(0)
+    if linear and state.step and rate_at(args.rate, state.step, done) > 1.01 * state.rate:
+        print(f"the rate rises from {state.rate:.2g} to {rate_at(args.rate, state.step, done):.2g}, for the end is new")
     while not ended:
-        if budget:
-            state.rate = rate_at(args.rate, state.step, ranks.broadcast(done))
+        if linear:
+            state.rate = rate_at(args.rate, state.step, ranks.broadcast(done) if args.minutes else done)
         update(model, state, data, args.seed, rows, meta)
         spent = time.monotonic() - began
         done = share(spent)
@@ -44,7 +46,7 @@ def loop(args, model, state: Run, folder: Folder, data: Dataset, valid: tuple, s
         mean = state.read() if state.step % READ == 0 or ended or not state.mean else state.mean
         speed = (state.step - first) / spent
         bar.n = 100 * done
-        left = f", {(before + spent) * (1 / done - 1):.0f} s left" if budget else ""
+        left = f", {(before + spent) * (1 / done - 1):.0f} s left" if limited else ""
         bar.set_postfix_str(f"step {state.step} loss {mean['loss']:.4f} held-out {shown:.4f}, {speed:.2f}/s{left}")
         if state.step % every and not ended:
             continue
@@ -52,16 +54,20 @@ def loop(args, model, state: Run, folder: Folder, data: Dataset, valid: tuple, s
         found = None if ranks.rank else validate(model, state.average, valid, args.seed, meta, sounding)
         found, rate = ranks.broadcast(found), state.rate
         # nothing is judged where a run is stopped between two validations: see `Folder.save_all`
-        patience = float("inf") if budget else max(PATIENCE[0] * every, PATIENCE[1])
+        patience = float("inf") if linear else max(PATIENCE[0] * every, PATIENCE[1])
         verdict = "" if state.step % every else judge(state, found["loss"], patience)
         shown = found["loss"]
         row = {"step": state.step, "seconds": state.seconds, "rate": rate}
         row |= {f"train_{name}": value for name, value in mean.items()}
         state.rows.append(row | {f"valid_{name}": value for name, value in found.items()})
-        training, held_out = (" + ".join(f"{p[n]:.4f}" for n in p if n != "loss") for p in (mean, found))
+        training, held_out = (
+            " + ".join(f"{p[n]:.4f}" for n in p if n not in ("loss", "sustain")) for p in (mean, found)
+        )
         # a last row that is not judged may be the best for all that
         lowest = found["loss"] < min((row["valid_loss"] for row in state.rows[:-1]), default=float("inf"))
-        line = f"step {state.step:5}  training {training}  held-out {held_out}  rate {rate:g}  {speed:.2f} steps/s"
+        lengths = f"  lengths {found['sustain']:.4f}" if "sustain" in found else ""
+        line = f"step {state.step:5}  training {training}  held-out {held_out}{lengths}  rate {rate:.3g}  "
+        line += f"{speed:.2f} steps/s"
         bar.write(f"{line}  {verdict or 'best' * lowest}".rstrip(), file=sys.stdout)
         if verdict == "lowered":
             folder.back_to_best()

@@ -58,6 +58,8 @@ def past_and_ahead(batch: dict, b: int):
     row = {"roll": batch["roll"][: P + n, b : b + 1], "start": batch["start"][b : b + 1]}
     row |= {"end": batch["end"][b : b + 1]} if "end" in batch else {}
     past = row | {"roll": row["roll"][: P + cut], "mask": np.ones((cut, 1), bool)}
+    if "sounding" in batch:
+        past["sounding"], row["sounding"] = (batch["sounding"][: rows + 1, b : b + 1] for rows in (cut, n))
     return past, row | {"mask": np.arange(n)[:, None] >= cut}
 
 

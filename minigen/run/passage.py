@@ -27,6 +27,7 @@ def read(model, params, roll, steps: int | None = None) -> dict:
     batch = {"roll": rows, "start": np.zeros(1, np.int64), "mask": np.ones((T, 1), bool)}
     given = on_device(xp, model.draws(0, "passage", 0, [0], T))
     _, _, trace, _ = model.loss(params, on_device(xp, batch), given, grad=False)
+    trace = model.spread(trace)
     trace = {name: to_host(array) for name, array in trace.items() if array is not None and np.ndim(array) > 2}
     trace = {name: np.moveaxis(array, 0, 1) if name.startswith("voices.") else array for name, array in trace.items()}
     return _passage(roll, trace, 0)

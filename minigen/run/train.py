@@ -79,7 +79,7 @@ def update(model, run: Run, dataset: Dataset, seed: int, rows, meta: Meta | None
     grads, losses = run.ledger.enter(grads, parts_of(loss, trace), int(batch["mask"].sum()))
     flat, run.moments = adam(run.params.flat, grads.flat, run.moments, run.rate, run.ledger.finite)
     run.params = run.params.with_flat(flat)
-    run.average = run.params.with_flat(averaged(run.average.flat, flat, run.step))
+    run.average = run.params.with_flat(averaged(run.average.flat, flat, run.step, run.ledger.finite))
     run.step += 1
     if run.ledger.xp is np:  # nothing to wait for
         run.read()

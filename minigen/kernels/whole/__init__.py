@@ -21,7 +21,7 @@ def copy_of(standing: dict):
         if type(model) not in (Final, PauseLoss) or vars(model).keys() != {"config"}:
             return None
         c = model.config
-        if c.keys != 12 or not c.voice_hidden or not c.usual_time or c.end_bits:
+        if c.keys != 12 or not c.voice_hidden or not c.usual_time or c.end_bits or c.reader or c.skip:
             return None
         if len(state["time"]) > 1 or array_module(params.flat) is not np or name not in standing:
             return None
