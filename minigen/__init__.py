@@ -16,7 +16,8 @@ trains, float64 checks.
 
     import minigen
     model = minigen.load("samples/chorales.npz")
-    minigen.write_midi("song.mid", minigen.generate(model, bars=16, seed=1))
+    roll = minigen.generate(model, bars=16, seed=1)
+    minigen.write_midi("song.mid", roll, sounding=minigen.sounding_of(model, roll, seed=1))
 """
 
 import importlib
@@ -28,6 +29,7 @@ _PUBLIC = {
     "load": "run.checkpoint",
     "generate": "run.sample",
     "play": "run.sample",
+    "sounding_of": "run.sample",
     "read_midi": "music.midi",
     "read_song": "music.midi",
     "write_midi": "music.midi_out",

@@ -55,7 +55,7 @@ def main():
         songs.save(path)
         print(f"wrote {path}: {plural(len(songs), 'sequence')}, {sum(map(len, songs.rolls)):,} frames")
     train, valid, test = (songs.rolls for songs in parts.values())
-    best = min(range(-80, 1), key=lambda log_p: chord_frequency(train, valid, log_p))
+    best = chord_frequency(train, valid, np.arange(-80, 1)).argmin() - 80
     keys, chords = KEYS * baseline(train, test, (), KEYS), chord_frequency(train, test, best)
     print(f"test, nats per frame: frequency of keys {keys:.2f}, of chords {chords:.2f}")
 

@@ -4,8 +4,9 @@
     python scripts/ladder.py --minutes 0.2 --seeds 1         a taste of it
     python scripts/ladder.py --write                         ... and put the table into samples/results.md
 
-Two rungs are trained side by side, one core each, the rate falling from 0.003 to 0 in a straight line; minutes and
-milliseconds are of processor time. What is done is kept in runs/ladder-... and not done again until the code is edited.
+Two rungs are trained side by side, one core each, the rate rising to 0.003 over 50 steps, then falling to 0 in a
+straight line; what is judged is the running mean of the weights. Minutes and milliseconds are of processor time. What
+is done is kept in runs/ladder-... and not done again until the code is edited.
 Nats per step are minus the log of the chance of what is struck, on held-out chorales (exact, but a particle estimate
 where voices carry states: minigen/run/likelihood.py), over the steps that every rung can play: at most 5 classes and 7
 keys.
@@ -136,10 +137,10 @@ def table(args, folder: Path) -> list[str]:
     floor = [baseline(train, valid, COPY_LAGS, keys) * keys for keys in (12, 88)]
     words = [
         f"Nats per step on held-out songs, means over {args.seeds} seeds ± half the distance from the smallest to the "
-        f"largest; batches of {BATCH}, rate {RATE:g} falling to 0, one core. A table of what was struck 1, 4 and 16 "
-        f"steps ago, key by key, gives {floor[0]:.2f} (12 classes) and {floor[1]:.2f} (88 keys). The songs have "
-        f"{metrics.notes_per_step(valid):.2f} notes per step; {left_out:.2%} of their steps have more than {CLASSES} "
-        f"classes or {KEYS} keys: left out."
+        f"largest; batches of {BATCH}, rate {RATE:g} falling to 0, one core; means of weights. A table of what was "
+        f"struck 1, 4 and 16 steps ago, key by key, gives {floor[0]:.2f} (12 classes) and {floor[1]:.2f} (88 keys). "
+        f"The songs have {metrics.notes_per_step(valid):.2f} notes per step; {left_out:.2%} of their steps "
+        f"have more than {CLASSES} classes or {KEYS} keys: left out."
     ]
     if settled:
         words.append(

@@ -35,7 +35,7 @@ from minigen.music.steering import Steering, steer, top_line
 from minigen.run import checkpoint
 from minigen.run.finetune import MODES, Finetune
 from minigen.run.folder import check_grid, print_found
-from minigen.run.perform import check_album, heard, join_album, music_of, perform, remarks, song_of
+from minigen.run.perform import check_album, join_album, music_of, perform, remarks, song_of, sounding_head
 from minigen.run.plots import plot_album, plot_roll
 from minigen.run.sample import begin
 from minigen.run.trace import save_trace
@@ -105,8 +105,11 @@ def asked_for(args, model, melody: Song | None) -> Steering | None:
             if roll.sum() < (melody.roll > 0).sum():
                 print(f"of {args.inject} the top line is used: {roll.sum()} of its {(melody.roll > 0).sum()} notes")
             ceiling = ceiling[len(roll) - len(trim(melody.roll, c.bar)) :]
-    roll = None if roll is None else trim(roll, c.bar)
-    return steer(args.bars * c.bar, c.voices, args.key, args.chords, roll, c.bar, ceiling)
+    sounding = None
+    if melody:
+        first = len(melody.roll) - len(trim(melody.roll, c.bar))
+        roll, sounding = roll[first:], melody.sounding[first:]
+    return steer(args.bars * c.bar, c.voices, args.key, args.chords, roll, c.bar, ceiling, sounding)
 
 
 def info(trained: checkpoint.Trained) -> None:
@@ -130,9 +133,9 @@ def album(args, trained, asked: Steering | None, label: str, bpm: float):
         for seed in tqdm(range(args.seed, args.seed + args.album), "playing", disable=None, leave=False):
             song = song_of(len(songs), seed)
             primer, head = begin(trained.model, songs.rolls[song], args.bars, args.primer_bars)
-            known = heard(songs.rolls[song], songs.sounding(song), head, c.bar)
+            sounds = sounding_head(songs.rolls[song], songs.sounding(song), head, c.bar)
             tuned = args.temperature, asked, args.tune
-            played = perform(trained, args.bars * c.bar, seed, primer, *tuned, known=known)
+            played = perform(trained, args.bars * c.bar, seed, primer, *tuned, primer_sounding=sounds)
             pieces.append(played)
             for line in remarks(played, asked, c.bar):
                 tqdm.write(f"piece {len(pieces)}: {line}", file=sys.stdout)
@@ -190,7 +193,7 @@ def main():
         check_album(args.album, args.bars * bar)
     song = primer
     primer, head = (None, None) if args.album else begin(model, song and song.roll, args.bars, args.primer_bars)
-    known = song and head is not None and heard(song.roll, song.sounding, head, bar)
+    sounds = sounding_head(song.roll, song.sounding, head, bar) if song and not args.album else None
     begins = "it plays the primer's classes" if model.needs_classes else "it starts from silence"
     if head is not None and len(head):
         begins = f"the primer ends at step {len(head)} (after bar {len(head) / bar:g})"
@@ -203,9 +206,9 @@ def main():
     for seed in range(args.seed, args.seed + args.num_outputs):
         began = time.monotonic()
         tuned = args.temperature, asked, args.tune, bool(args.trace)
-        played = perform(trained, args.bars * bar, seed, primer, *tuned, known=known)
+        played = perform(trained, args.bars * bar, seed, primer, *tuned, primer_sounding=sounds)
         rows = played.roll
-        sounding = np.concatenate([head if known is None else known, played.sounding]) > 0
+        sounding = np.concatenate([head if sounds is None else sounds, played.sounding]) > 0
         took = time.monotonic() - began
         roll = np.concatenate([head, rows])
         name = args.out / f"{label}-{model.name}-seed{seed}"

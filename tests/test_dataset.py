@@ -87,8 +87,9 @@ def test_a_batch_is_fragments_with_their_real_past_and_a_mask():
 def test_a_fragment_and_its_past_are_moved_by_minus_6_to_plus_5_semitones():
     roll = song(512)
     roll[:, :3] = roll[:, 86:] = 0  # so that some shifts are left
-    data, plain = Dataset([roll]), Dataset([roll], key_shift=False)
+    data, plain = Dataset([roll], stay=True), Dataset([roll], key_shift=False)
     batch, unmoved = data.batch(0, "batch", 0, range(200)), plain.batch(0, "batch", 0, range(200))
+    dropping = Dataset([roll]).batch(0, "batch", 0, range(200))
     np.testing.assert_array_equal(batch["start"], unmoved["start"])
     u = uniforms(0, "batch", 0, range(200), (3,), np.float64)
     shifts = []
@@ -100,6 +101,8 @@ def test_a_fragment_and_its_past_are_moved_by_minus_6_to_plus_5_semitones():
         assert shifted(rows, shifts[-1]).sum() == rows.sum()  # every note stays on the keyboard
     for b, shift in enumerate(shifts):
         np.testing.assert_array_equal(batch["roll"][:, b], shifted(unmoved["roll"][:, b], shift))
+        any_shift = int(u[b, 1] * 12) - 6
+        np.testing.assert_array_equal(dropping["roll"][:, b], shifted(unmoved["roll"][:, b], any_shift))
 
 
 def test_a_batch_is_a_pure_function_row_by_row():

@@ -197,6 +197,11 @@ def test_the_longest_copy_is_found_in_any_key():
         assert max(slow_copy(roll, [other]) for other in songs) >= steps
     assert library.longest_copy(songs[1]) == (int(np.ptp(np.flatnonzero(songs[1].any(axis=1)))) + 1, 1)
     assert library.longest_copy(np.zeros((8, 88))) == (0, None)
+    slow, fast = np.zeros((60, 88)), np.zeros((60, 88))  # few strikes over many steps, many over few
+    slow[[0, 20, 50], [40, 44, 47]] = 1
+    fast[range(12), 60 + np.arange(12) * 7 % 12] = 1
+    both = np.concatenate([slow, fast])
+    assert Library([slow, fast]).longest_copy(both) == (51, 0)
 
 
 # two sets
@@ -223,5 +228,5 @@ def test_one_set_cannot_be_told_from_itself_and_another_can():
     told = tell(again, alike, np.random.default_rng(1))
     assert told.low < 0.5 < told.high and told.counts == (120, 120)
     assert auc([1, 2, 3], [0, 0]) == 1 and auc([1, 1], [1, 1]) == 0.5 and auc([0, 1], [0.5]) == 0.5
-    low, high = band(means(alike), np.random.default_rng(0))
+    low, high = band(means(alike), 60, np.random.default_rng(0))
     assert (low < 0).all() and (high > 0).all() and (high - low < 2).all()

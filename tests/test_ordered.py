@@ -8,6 +8,7 @@ from helpers import SONGS, close, fresh, small, songs_of
 from scipy.stats import chisquare
 
 import minigen
+from minigen.errors import MinigenError
 from minigen.gradcheck import toy_batch
 from minigen.music.dataset import Dataset, trim, whole_songs
 from minigen.music.midi import read_song
@@ -16,6 +17,7 @@ from minigen.ops import NO_END, one_hot
 from minigen.ordered import ordered_forward, ordered_play, ordered_shapes
 from minigen.params import Params
 from minigen.run.likelihood import nats_per_step, under_melody
+from minigen.run.perform import perform
 from minigen.run.sample import play, sounding_of
 
 K, V, F, H = 4, 5, 3, 6  # 4 voices can play all keys, the fifth only stops
@@ -183,6 +185,29 @@ def test_other_voices_go_under_the_melody():
     music = np.array([keys for keys, _ in play(trained, 1, extra=given_steps(asked, 8))])
     classes = np.array([np.append(row, row) for row in asked.classes])[:, :12]
     assert all(classes[t, np.flatnonzero(keys) % 12].all() for t, keys in enumerate(music))
+
+
+def test_a_melody_keeps_its_lengths():
+    """Whatever the sustain decoder would say; the notes beside it are its own."""
+    trained, song = fresh(small("ordered", sustain=6)), read_song(SONGS[0])
+    line, ceiling = top_line(song.roll, song.sounding)
+    asked = steer(64, 8, melody=line[:64], ceiling=ceiling[:64], sounding=song.sounding[:64])
+    for bias in (-50, 50):
+        trained.params["goes_on.b"][:] = bias
+        played = perform(trained, 64, 1, asked=asked)
+        assert (played.sounding[asked.held]).all()
+        ends = asked.held[:-1] & ~asked.held[1:] & (played.roll[1:] == 0)
+        assert not played.sounding[1:][ends].any()
+        others = (played.roll > 0) & (line[:64] == 0)
+        assert (played.sounding[1:][others[:-1]].mean() > 0.5) == (bias > 0)
+
+
+def test_it_refuses_what_it_cannot_play():
+    for wrong in ({"keys": 12}, {"voices": 1}, {"voice_hidden": 0}):
+        with pytest.raises(MinigenError, match="ordered tells 88 keys"):
+            small("ordered", **wrong)
+    with pytest.raises(MinigenError, match="has no dropout"):
+        small("final", dropout=0.1)
 
 
 def test_what_lies_under_a_melody_costs_what_is_left():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from helpers import draws_of, run_of, small, songs_of
 
+from minigen.adam import averaged
 from minigen.errors import MinigenError
 from minigen.ladder import LADDER
 from minigen.music.baseline import cells_of
@@ -11,7 +12,7 @@ from minigen.music.dataset import Dataset
 from minigen.run import checkpoint
 from minigen.run.folder import Folder
 from minigen.run.ranks import Ranks
-from minigen.run.train import COUNTERS, Run, judge, update, validate
+from minigen.run.train import COUNTERS, Run, judge, rate_at, update, validate
 
 rungs = pytest.mark.parametrize("name", LADDER)
 
@@ -120,3 +121,21 @@ def test_numbers_that_blow_up_end_the_run_before_they_reach_the_weights():
     assert np.array_equal(run.params.flat, before, equal_nan=True) and not run.moments.m.any()
     with pytest.raises(MinigenError, match="held-out songs is NaN"), np.errstate(all="ignore"):
         validate(model, run.params, songs_of(32), 0)
+
+
+def test_the_rate_of_a_linear_schedule():
+    """Up over 50 steps, then down to 0 in a straight line; or as it is for a share of the steps."""
+    assert [rate_at(1, step, 0) for step in (0, 24, 49, 99)] == pytest.approx([0.02, 0.5, 1, 1])
+    assert [rate_at(1, 100, done) for done in (0, 0.5, 1)] == pytest.approx([1, 0.5, 0])
+    assert [rate_at(1, 100, done, flat=0.75, warm=1) for done in (0, 0.7, 0.875, 1)] == pytest.approx([1, 1, 0.5, 0])
+
+
+def test_what_plays_is_a_running_mean_of_the_weights():
+    model, songs = small("simple", fragment=16), songs_of(40)
+    run, data = run_of(model), Dataset.of(songs, model.config)
+    mean = run.params.flat.copy()
+    for n in range(4):
+        update(model, run, data, 0, range(2))
+        mean += (1 - (1 + n) / (10 + n)) * (run.params.flat - mean)
+        np.testing.assert_allclose(run.average.flat, mean, rtol=1e-5, atol=1e-8)
+    assert (averaged(mean, mean + 1, 0, np.bool_(False)) == mean).all()

@@ -41,7 +41,8 @@ class Rung:
     `cells.z` and, where uniforms were given, `cells.struck`; with voices `voices.p` (V, T, B, K+1), the factors
     `union.factors` (V, T, B, K) and `voices.notes` (V, T, B); on 12 classes `decoder.p` (T, B, 88) and its logits
     `decoder.z`; with a history reader `reader.w` (T, B, L); with conditional voices `features` (T, B, F). From `step`
-    the same without T. Only from `loss`: its parts `loss.cells` and `loss.decoder`.
+    the same without T. Only from `loss`: its parts `loss.cells`, `loss.decoder` and `loss.sustain`. Of ordered voices
+    `step.nats` (T, B), no factors, and from `loss` all that is of voices or cells only after `spread`.
     """
 
     name, date, config = "", "", Config()

@@ -52,13 +52,13 @@ def baselines(train, valid, keys=12, pause_cell=False, bar=16, per_step=False) -
     return {name: scale * baseline(train, valid, lags, keys, pause_cell) for name, lags in named.items()}
 
 
-def chord_frequency(train, valid, log_p: float) -> float:
+def chord_frequency(train, valid, log_p):
     """Nats per step on `valid` of chords, counted on `train`: `-log (n + p) / (N + p 2^88)`, n of the N steps have
-    that chord (add-p smoothing)."""
+    that chord (add-p smoothing); log_p a number, or several, -> as many."""
     counts = Counter(row.tobytes() for song in train for row in song > 0)
     seen = np.array([counts[row.tobytes()] for song in valid for row in song > 0])
-    whole = np.logaddexp(np.log(counts.total()), log_p + 88 * np.log(2))
-    return float(whole - np.logaddexp(np.log(np.maximum(seen, 1e-300)), log_p).mean())
+    log_p, seen = np.asarray(log_p, float), np.log(np.maximum(seen, 1e-300))
+    return np.logaddexp(np.log(counts.total()), log_p + 88 * np.log(2)) - np.logaddexp(seen, log_p[..., None]).mean(-1)
 
 
 def too_large(songs, voices: int, keys: int = 12) -> float:

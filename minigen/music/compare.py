@@ -5,6 +5,7 @@ A piece is (struck, sounding), two rolls (T, 88). It is measured in windows of s
 shorter pieces are left out.
 """
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -41,15 +42,16 @@ def means(windows: Windows) -> np.ndarray:
         return np.array([np.nansum(r, axis=0) / np.isfinite(r).sum(axis=0) for r in rows]).reshape(-1, len(METRICS))
 
 
-def band(corpus: np.ndarray, rng) -> tuple[np.ndarray, np.ndarray]:
-    """Between which bounds 95% of the differences lie of one half of a corpus to the other, means over pieces
-    (pieces, metrics); pieces drawn with replacement out of each half."""
+def band(corpus: np.ndarray, pieces: int, rng) -> tuple[np.ndarray, np.ndarray]:
+    """Between which bounds 95% of the differences lie from the mean of so many pieces of a corpus (songs, metrics) to
+    the mean of as many as it has, both drawn from it with replacement: what chance alone does to so many pieces."""
     differences, n = [], len(corpus)
-    for _ in range(ROUNDS):
-        order = rng.permutation(n)
-        halves = [rng.choice(half, len(half)) for half in (order[: n // 2], order[n // 2 :])]
-        differences.append(np.nanmean(corpus[halves[0]], axis=0) - np.nanmean(corpus[halves[1]], axis=0))
-    return tuple(np.nanpercentile(differences, [2.5, 97.5], axis=0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a metric that no piece of a draw has is NaN
+        for _ in range(ROUNDS):
+            some, all_of_it = (np.nanmean(corpus[rng.integers(0, n, size)], axis=0) for size in (pieces, n))
+            differences.append(some - all_of_it)
+        return tuple(np.nanpercentile(differences, [2.5, 97.5], axis=0))
 
 
 def auc(ours, theirs) -> float:
@@ -84,14 +86,17 @@ def tell(ours: Windows, theirs: Windows, rng) -> Separation:
             for w in (ours, theirs) for k in [np.sort(rng.permutation(len(w.piece))[:size])]]  # fmt: skip
     x, y = np.concatenate([s.values for s in sets]), np.repeat([1.0, -1.0], size)
     piece = np.concatenate([sets[0].piece, sets[1].piece + 1 + sets[0].piece.max()])
-    fold = rng.permutation(piece.max() + 1)[piece] % FOLDS
+    mine, numbers = y > 0, [np.unique(piece[y == side]) for side in (1, -1)]
+    fold = np.empty(len(y), int)
+    for side in numbers:  # as many pieces of each set in each fold
+        for n, f in zip(side, rng.permutation(len(side)) % FOLDS, strict=True):
+            fold[piece == n] = f
     scores = np.empty(len(y))
     for f in range(FOLDS):
         seen = fold != f
         centre, spread = np.nanmean(x[seen], axis=0), np.nanstd(x[seen], axis=0) + 1e-9
         z = np.append(np.nan_to_num((x - centre) / spread), np.ones((len(x), 1)), axis=1)
         scores[~seen] = z[~seen] @ _fit(z[seen], y[seen])
-    mine, numbers = y > 0, [np.unique(piece[y == side]) for side in (1, -1)]
     rows = {n: np.flatnonzero(piece == n) for side in numbers for n in side}
     found = []
     for _ in range(ROUNDS):

@@ -39,9 +39,6 @@ class Events:
         inside = (self.sums[starts + n] - self.sums[starts]) * self.back[starts]
         return inside - self.moved[starts] + self.chords[starts]  # where the first one comes from does not matter
 
-    def steps(self, start: int, n: int) -> int:
-        return int(self.times[start + n - 1] - self.times[start] + 1)
-
 
 class Library:
     """Songs (T, 88) in which copies are looked for."""
@@ -55,15 +52,16 @@ class Library:
         return self.known[n]
 
     def longest_copy(self, roll) -> tuple[int, int | None]:
-        """The longest run of struck steps that stands in one of the songs, in any transposition -> its length in steps,
-        from its first strike to its last, and which song it is (0 and None: nothing)."""
-        piece, low, high = Events(roll), 0, len(np.flatnonzero(np.asarray(roll).any(axis=1)))
-        while low < high:  # a part of a copy is a copy
-            n = (low + high + 1) // 2
-            low, high = (n, high) if np.isin(piece.windows(n), self.windows(n)).any() else (low, n - 1)
-        if not low:
-            return 0, None
-        own = piece.windows(low)
-        start = int(np.flatnonzero(np.isin(own, self.windows(low)))[0])
-        song = next(i for i, events in enumerate(self.songs) if own[start] in events.windows(low))
-        return piece.steps(start, low), song
+        """The run of struck steps that stands in one of the songs, in any transposition, and is the longest in steps,
+        from its first strike to its last -> how long, and which song it is (0 and None: nothing)."""
+        piece, best, song, n = Events(roll), 0, None, 1
+        starts = np.arange(len(piece.times))
+        while len(starts := starts[starts + n <= len(piece.times)]):
+            own = piece.windows(n)
+            starts = starts[np.isin(own[starts], self.windows(n))]  # only what begins a copy can begin a longer one
+            steps = piece.times[starts + n - 1] - piece.times[starts] + 1
+            if len(starts) and steps.max() > best:
+                best, window = int(steps.max()), own[starts[steps.argmax()]]
+                song = next(i for i, events in enumerate(self.songs) if window in events.windows(n))
+            n += 1
+        return best, song

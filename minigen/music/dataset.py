@@ -68,13 +68,14 @@ def trimmed(songs: SongSet, bar: int | None = 16) -> tuple[list, list]:
 class Dataset:
     """Fragments of `steps` predicted steps at s = 0, hop, 2 hop, ... while s + steps <= T; a shorter song gives one.
 
-    `past` is the largest lag. `key_shift` moves every fragment of a batch by up to half an octave, its past included.
+    `past` is the largest lag. `key_shift` moves every fragment of a batch by -6..+5 semitones, its past included; keys
+    that leave the keyboard are dropped, or with `stay` only shifts are drawn that keep them all.
     `ends`: three fragments in four are told where their song ends. `sounding`: what sounds in each song, if that is to
     be learned.
     """
 
-    def __init__(self, rolls, past=128, steps=256, hop=32, key_shift=True, ends=False, sounding=None):
-        self.rolls, self.sounding = list(rolls), sounding
+    def __init__(self, rolls, past=128, steps=256, hop=32, key_shift=True, ends=False, sounding=None, stay=False):
+        self.rolls, self.sounding, self.stay = list(rolls), sounding, stay
         self.past, self.steps, self.key_shift, self.ends = past, steps, key_shift, ends
         self.fragments = [
             (song, s) for song, roll in enumerate(self.rolls) for s in range(0, max(len(roll) - steps, 0) + 1, hop)
@@ -84,7 +85,8 @@ class Dataset:
     def of(cls, rolls, config, sounding=None) -> "Dataset":
         """The fragments on which a rung with this configuration trains."""
         sounding = sounding if config.sustain else None
-        return cls(rolls, config.past, config.fragment, config.hop, config.key_shift, config.end_bits > 0, sounding)
+        return cls(rolls, config.past, config.fragment, config.hop, config.key_shift, config.end_bits > 0, sounding,
+                   config.keys == 88)  # fmt: skip
 
     def __len__(self) -> int:
         return len(self.fragments)
@@ -106,8 +108,10 @@ class Dataset:
         return batch
 
     def shift(self, roll, s: int, u: float) -> int:
-        """A shift of key of -6..+5 semitones, drawn with u among those that keep every note of the fragment at step s,
-        and of its past, on the keyboard."""
+        """A shift of key of -6..+5 semitones, drawn with u; with `stay` one that keeps every note of the fragment at
+        step s, and of its past, on the keyboard."""
+        if not self.stay:
+            return int(u * 12) - 6
         keys = np.flatnonzero(roll[max(s - self.past, 0) : s + self.steps].any(axis=0))
         low, high = (max(-6, -keys[0]), min(5, 87 - keys[-1])) if len(keys) else (-6, 5)
         return low + int(u * (high - low + 1))

@@ -204,7 +204,7 @@ def distinct_chords(struck, sounding, bar: int) -> float:
 
 
 def likeness_beyond_a_bar(struck, sounding, bar: int) -> float:
-    """`likeness`."""
+    """`likeness` at lags over a bar, up to eight bars."""
     return likeness(struck, range(bar + 1, 8 * bar + 1))
 
 

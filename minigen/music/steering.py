@@ -1,11 +1,11 @@
 """Steering: what may sound, by a key, by one chord per bar, or around a melody that is given. Knows no network.
 
-The voices draw among the classes that may sound, and pause as often as they would have. Where a melody strikes, its
-classes are played by the first voices, so that the later ones read and harmonise them (those of `feedback` do not read
-each other's notes), and its keys sound in their own octaves.
+The voices draw among the classes that may sound, and pause (or stop) as often as they would have. Where a melody
+strikes, its classes are played by the first voices, so that the later ones read and harmonise them (those of `feedback`
+do not read each other's notes), and its keys sound in their own octaves.
 
 Ordered voices go down from the melody, so of a melody its top line is used: where it strikes it is what voice 1 plays,
-and while it sounds no key is played above it, or at it.
+and while it sounds no key is played above it, or at it: what such keys would have had is shared by all that is left.
 """
 
 import re
@@ -44,6 +44,7 @@ class Steering(NamedTuple):
     melody: np.ndarray
     chords: np.ndarray | None
     ceiling: np.ndarray | None = None
+    held: np.ndarray | None = None  # (T, 88) bool: the notes of the melody, as long as they sound
 
 
 def classes_of(name: str, kinds: dict, what: str) -> np.ndarray:
@@ -73,9 +74,20 @@ def top_line(roll, sounding) -> tuple[np.ndarray, np.ndarray]:
     return line, ceiling
 
 
-def steer(steps: int, voices: int, key=None, chords=None, melody=None, steps_a_bar: int = 16, ceiling=None) -> Steering:
-    """key "Am", chords "C|Am|F|G7" (one chord per bar, again and again), melody (n, 88) -> for so many steps. Of
-    ordered voices melody and ceiling are a top line.
+def held_notes(struck, sounding) -> np.ndarray:
+    """The notes struck, as long as they sound: struck and sounding (T, 88) -> (T, 88) bool."""
+    held, rows = np.zeros(88, bool), []
+    for strikes, sounds in zip(np.asarray(struck) > 0, np.asarray(sounding) > 0, strict=True):
+        held = strikes | (held & sounds)
+        rows.append(held)
+    return np.array(rows).reshape(-1, 88)
+
+
+def steer(
+    steps: int, voices: int, key=None, chords=None, melody=None, steps_a_bar: int = 16, ceiling=None, sounding=None
+) -> Steering:
+    """key "Am", chords "C|Am|F|G7" (one chord per bar, again and again), melody and what sounds in it (n, 88) -> for so
+    many steps. Of ordered voices melody and ceiling are a top line.
 
     Raises MinigenError for a key or chord that is unknown, a melody that is empty, longer than the piece, or has more
     classes at once than there are voices.
@@ -103,9 +115,12 @@ def steer(steps: int, voices: int, key=None, chords=None, melody=None, steps_a_b
                 f"the melody has {sizes.max()} different notes at step {sizes.argmax()} and there are {voices} voices: "
                 "choose a thinner one"
             )
+    held = None
+    if melody is not None and sounding is not None:
+        held = held_notes(played, np.concatenate([sounding, np.zeros((steps, 88))])[:steps])
     if ceiling is not None:
         ceiling = np.append(ceiling, np.full(steps, 88))[:steps]
-    return Steering(classes, played, by_bar, ceiling)
+    return Steering(classes, played, by_bar, ceiling, held)
 
 
 def given_steps(steering: Steering, voices: int) -> Iterator[dict]:

@@ -30,11 +30,11 @@ class Performance(NamedTuple):
 
 def perform(
     trained: Trained, steps: int, seed: int, primer=None, temperature: float = 1.0, asked: Steering | None = None,
-    tune: Finetune | None = None, traced: bool = False, known=None, end: int | None = None,
+    tune: Finetune | None = None, traced: bool = False, primer_sounding=None, end: int | None = None,
 ) -> Performance:  # fmt: skip
     """Play so many steps, learning meanwhile if `tune` is given; the piece is to end with them, if no other `end` is
-    given. known: what sounds in the primer. Weights that become NaN end the piece early; before its first step the
-    error is raised."""
+    given. primer_sounding: what sounds in the primer. Weights that become NaN end the piece early; before its first
+    step the error is raised."""
     past = np.zeros((0, 88), np.uint8) if primer is None or trained.model.needs_classes else primer
     settings = {
         "seed": seed,
@@ -56,7 +56,10 @@ def perform(
             raise
         ended = error
     roll = np.array(rows)
-    sounding = sounding_of(trained, np.concatenate([past, roll]), seed, known)[len(past) :]
+    held = None
+    if asked and asked.held is not None:
+        held = np.concatenate([past > 1, asked.held])[: len(past) + len(roll)]
+    sounding = sounding_of(trained, np.concatenate([past, roll]), seed, primer_sounding, held)[len(past) :]
     return Performance(roll, sounding, traces, entropy, ended)
 
 
@@ -101,7 +104,7 @@ def song_of(songs: int, seed: int) -> int:
     return int(uniforms(seed, "album", 0, [0], (1,), np.float64)[0, 0] * songs)
 
 
-def heard(roll, sounding, head, bar: int):
+def sounding_head(roll, sounding, head, bar: int):
     """What sounds in the head of a song, its trimmed beginning: of sounding (T, 88), or None."""
     return None if sounding is None else sounding[len(roll) - len(trim(roll, bar)) :][: len(head)]
 

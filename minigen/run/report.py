@@ -22,15 +22,19 @@ def print_figures(ours: list, songs: list, learned: list, bar: int) -> None:
     if not (len(mine) and len(theirs) > 3):
         print(f"no figures of music: too few pieces have {BARS} bars")
         return
-    low, high = band(theirs, np.random.default_rng(0))
-    print(f"  {'':32} {len(mine):6} pieces {len(theirs):4} songs   band of the songs' halves")
-    inside = 0
+    low, high = band(theirs, len(mine), np.random.default_rng(0))
+    print(f"  {'':32} {len(mine):6} pieces {len(theirs):4} songs   band of as many songs")
+    inside, measured = 0, 0
     for n, name in enumerate(METRICS):
+        if not (np.isfinite(mine[:, n]).any() and np.isfinite(theirs[:, n]).any()):
+            print(f"  {name:32} there is nothing to measure")
+            continue
         a, b = np.nanmean(mine[:, n]), np.nanmean(theirs[:, n])
-        inside += low[n] <= a - b <= high[n]
-        where = "" if low[n] <= a - b <= high[n] else "outside"
-        print(f"  {name:32} {a:13.3f} {b:10.3f}   {b + low[n]:.3f} to {b + high[n]:.3f}  {where}".rstrip())
-    print(f"  {inside} of {len(METRICS)} lie inside the band")
+        within = low[n] <= a - b <= high[n]
+        inside, measured = inside + within, measured + 1
+        line = f"  {name:32} {a:13.3f} {b:10.3f}   {b + low[n]:.3f} to {b + high[n]:.3f}"
+        print(line if within else f"{line}  outside")
+    print(f"  {inside} of {measured} lie inside the band")
     if learned:
         library = Library(learned)
         copies = sorted((*library.longest_copy(struck), n) for n, (struck, _) in enumerate(ours))

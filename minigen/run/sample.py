@@ -107,9 +107,10 @@ def play(
         yield keys[0], trace | more
 
 
-def sounding_of(trained: Trained, roll, seed: int, known=None) -> np.ndarray:
+def sounding_of(trained: Trained, roll, seed: int, primer_sounding=None, held=None) -> np.ndarray:
     """What sounds in a piece (T, 88) -> (T, 88) bool, by the sustain decoder; where there is none, notes ring until the
-    next strike. known (n, 88): what sounds in the first n steps, the primer. The draws have a purpose of their own."""
+    next strike. primer_sounding (n, 88): what sounds in its first n steps; held (T, 88): notes of a melody that is
+    given, as long as they sound. The draws have a purpose of their own."""
     model, params, T = trained.model, trained.params, len(roll)
     if not model.config.sustain:
         return ringing(roll)
@@ -117,11 +118,14 @@ def sounding_of(trained: Trained, roll, seed: int, known=None) -> np.ndarray:
     struck = xp.asarray((np.asarray(roll) > 0)[:, None, None], dtype)
     bits, before, rows = model.decoder_bits(xp.zeros(1, "int64"), T, dtype), xp.zeros((1, 1, 88), dtype), []
     u = [uniforms(seed, "sustain", block, [0], (BLOCK, 88))[0] for block in range(-(-T // BLOCK))]
-    u = xp.asarray(np.concatenate([np.zeros((0, 88)), *u])[:, None, None])
+    u = xp.asarray(np.concatenate([np.zeros((0, 88), np.float32), *u])[:, None, None])
     for t in range(T):
+        given = held[t - 1] & ~(roll[t] > 0) if held is not None and t else np.zeros(88, bool)
         before, state = sustain_step(params, struck[t], before, bits[t : t + 1], state, u[t])
-        if known is not None and t < len(known):
-            before = xp.asarray(known[t][None, None] > 0, dtype)
+        if primer_sounding is not None and t < len(primer_sounding):
+            before = xp.asarray(primer_sounding[t][None, None] > 0, dtype)
+        elif given.any():
+            before = xp.where(xp.asarray(given), xp.asarray(held[t], dtype), before)
         rows.append(before)
     return to_host(xp.concatenate(rows)[:, 0]) > 0 if rows else np.zeros((0, 88), bool)
 
