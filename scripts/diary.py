@@ -78,9 +78,9 @@ def report(claim: str, found: list[dict], minutes: float, folder: Path, variant:
 
 
 def verdicts(folder: Path) -> list[str]:
-    """A table of the claims in a folder's reports: in words, what became of each, and of its parts; on what music, and
-    how long, if not on the chorales and as long as by default."""
-    lines = ["| | the claim | here | its parts |", "| --- | --- | --- | --- |"]
+    """A table of the claims in a folder's reports: in words, what became of each, and of its parts; on what music, if
+    not on the chorales; how many seeds, and how long."""
+    lines = ["| | the claim | here | its parts | how long |", "| --- | --- | --- | --- | --- |"]
     for claim, (variant, where) in product(CLAIMS, VARIANTS.items()):
         if not (path := folder / f"{claim}{variant}.md").exists():
             continue
@@ -92,7 +92,8 @@ def verdicts(folder: Path) -> list[str]:
         answers = [part.rpartition(": ")[::2] for part in parts.split("; ")]
         by_kind = {kind: [part for part, answer in answers if answer == kind] for kind in ANSWERS}
         outcomes = [f"*{kind}:* {'; '.join(parts)}" for kind, parts in by_kind.items() if parts]
-        lines.append(f"| [{path.stem}]({path.name}) | {words}{where} | {outcome} | {'. '.join(outcomes)} |")
+        took = text.rpartition("** (")[2].rstrip().removesuffix(")")
+        lines.append(f"| [{path.stem}]({path.name}) | {words}{where} | {outcome} | {'. '.join(outcomes)} | {took} |")
     return lines
 
 

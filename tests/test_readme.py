@@ -225,8 +225,8 @@ def test_the_verdicts_shown_are_the_verdicts_reached():
     names = [claim[1] for claim in claims]
     assert sorted(names) == sorted(path.stem for path in DIARY.glob("*.md") if path.stem != "README")
     assert {name.partition("-")[0] for name in names} == set(options_of("scripts/diary.py")[""])
-    for name, (_, words, outcome, parts) in zip(names, shown, strict=True):
-        assert (DIARY / f"{name}.png").exists()
+    for name, (_, words, outcome, parts, took) in zip(names, shown, strict=True):
+        assert (DIARY / f"{name}.png").exists() and f"({took})" in (DIARY / f"{name}.md").read_text(encoding="utf-8")
         report, own_outcome, own_parts = answer_of(name)
         assert words.partition(" *(")[0] in report and outcome == own_outcome, name
         kinds = re.findall(r"\*(yes|no|not decided):\* (.*?)(?=\. \*|$)", parts)
