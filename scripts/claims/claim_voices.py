@@ -4,7 +4,7 @@ begets pause.
 While the network plays by itself, 8 pieces of 16 bars: given that a later voice plays, its chance of a class that a
 voice before it played at this step; and what that chance is where the voice, in the same state, reads no notes at this
 step. Pause begets pause where voice 2 pauses more often after a pause of voice 1 than after a note, on steps that are
-not empty (which is evidence against a pause of voice 2 only where voice 1 paused). On held-out chorales, at chords of
+not empty (which is evidence against a pause of voice 2 only where voice 1 paused). On held-out songs, at chords of
 three classes or more: how much of voice 1's distribution, its pause left out, lies on the chord, and over how many of
 its classes it spreads, the exponential of its entropy. The voices have a quiet start: without it voice 1 pauses on 96
 steps of 100.
@@ -84,7 +84,7 @@ def conclude(claim: str, results: list[dict]):
 
 
 def draw(claim: str, results: list[dict], path) -> None:
-    title = f"voice 1's distribution at {SHOWN} chords of a held-out chorale; dots: what is struck"
+    title = f"voice 1's distribution at {SHOWN} chords of a held-out song; dots: what is struck"
     panels = [{"title": f"{name}: {title}", "ylabel": "class; 12: pause", "xlabel": "chord"} for name in PARTS]
     with picture(path, (11, 6), *panels, rows=2) as axes:
         for panel, name in zip(axes, PARTS, strict=True):
