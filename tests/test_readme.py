@@ -182,7 +182,7 @@ def ladder_of_the_readme() -> list[list[str]]:
 def test_the_ladder_is_the_ladder():
     """Every rung with its date and what was measured, in the order of the diary."""
     table = rows(RESULTS.partition("<!-- ladder: begin -->")[2].partition("<!-- ladder: end -->")[0])
-    measured = {row[1].strip("`"): row for row in table}
+    measured = {row[1].strip("`"): row for row in table if "key shifts" not in row[1]}
     assert list(measured) == [name for name in LADDER if name in measured] and len(measured) >= 11
     shown = ladder_of_the_readme()
     assert [(row[0], row[1].split("`")[1]) for row in shown] == [(LADDER[name].date, name) for name in LADDER]
