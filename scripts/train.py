@@ -132,7 +132,7 @@ def main(ranks: Ranks):
         params, c = params.with_flat(xp.asarray(params.flat)), model.config
         state = Run(params, Moments.of(params.flat), args.rate)
     data = Dataset.of(train[0], c, train[1])
-    args.batch = args.batch or batch_of(len(data))
+    args.batch = args.batch or batch_of(len(data), model.batch)
     rows = ranks.share(range(args.batch))
     kernels = use_kernels(args.kernels, args.threads or ranks.threads(), print, xp)
     if args.meta and min(max(map(len, rolls)) for rolls in (valid[0], data.rolls)) <= AHEAD:

@@ -50,7 +50,7 @@ class Rung:
     bans = False  # voices decide which keys sound and which do not, and do not pause
     in_order = False  # voices tell a step from the top down: the loss is exact, in nats per step
     unit = "nats per cell"  # of the loss
-    rate, meta_rate = 0.01, 1.0  # of Adam, and of inner steps (minigen/run/meta.py), where nothing else is said
+    rate, meta_rate, batch = 0.01, 1.0, 64  # where not asked for: of Adam, of inner steps; at most
     needs_classes = False  # plays classes that are given, and makes up none
 
     def __init__(self, config: Config | None = None):

@@ -42,7 +42,11 @@ def arguments(description: str):
     add("--set", action="append", metavar="NAME=VALUE", help="another configuration: hidden=50, delays=4,8, loss=pause")
     add("--steps", type=number(1, 1e9, int), help="stop after this many steps in all")
     add("--minutes", type=number(0.001, 1e6), help="stop after this long; of a resumed run: this much more")
-    add("--batch", type=number(1, 4096, int), help="fragments per step (default: a quarter of all, 8 to 64)")
+    add(
+        "--batch",
+        type=number(1, 4096, int),
+        help="fragments per step (default: 8; of the diary's models a quarter of all, 8 to 64)",
+    )
     add("--rate", type=number(1e-8, 1), help="Adam's rate (default: 0.01, of ordered 0.003)")
     add(
         "--schedule", choices=["linear", "plateau"], help="how the rate falls (default: linear to --steps or --minutes)"

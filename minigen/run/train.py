@@ -120,10 +120,10 @@ def validate(model, params: Params, songs: list, seed: int, meta: Meta | None = 
     return {name: value / total for name, value in sums.items()}
 
 
-def batch_of(fragments: int) -> int:
-    """Fragments per step: a quarter of all that there are, 8 to 64, a power of 2. Few songs are learned in many small
-    steps: 32 fragments in 90 seconds to 0.12 nats per cell in batches of 8, to 0.15 in batches of 64."""
-    return min(max(8, 1 << int(math.log2(fragments)) >> 2), 64)
+def batch_of(fragments: int, most: int = 64) -> int:
+    """Fragments per step: a quarter of all that there are, a power of 2, 8 to `most`. Few songs take many small
+    steps: 32 fragments are learned in 90 seconds to 0.12 nats per cell in batches of 8, to 0.15 in batches of 64."""
+    return min(max(8, 1 << int(math.log2(fragments)) >> 2), most)
 
 
 def interval(songs: list, batch: int, config) -> int:
