@@ -1,7 +1,7 @@
 """Play a trained model: write new music as MIDI and a picture of it.
 
 python scripts/sample.py                                        16 bars by samples/chorales.npz
-python scripts/sample.py runs/bach-final/best.npz --bars 64 --seed 7 --temperature 0.9
+python scripts/sample.py runs/bach-ordered/best.npz --bars 64 --seed 7 --temperature 0.9
 python scripts/sample.py --primer my_song.mid --primer-bars 4   go on from the first four bars of a song, at its tempo
 python scripts/sample.py --key Am --chords "Am|Dm|E7"           in a key, one chord per bar
 python scripts/sample.py --inject melody.mid                    the voices harmonise a melody

@@ -5,7 +5,7 @@
     python scripts/train.py my_midi/ --model pause-loss       a folder (searched recursively), a file, a song set (.npz)
     python scripts/train.py my_midi/ --metre 3/4              its waltzes; without it, its songs in 4/4
     python scripts/train.py TRAIN --held-out VALID            an official split, taken as it is
-    python scripts/train.py --resume runs/bach-final          go on where a run stopped, to the end that was asked for
+    python scripts/train.py --resume runs/bach-ordered          go on where a run stopped, to the end that was asked for
     python scripts/train.py my_midi/ --init samples/chorales.npz    go on from a checkpoint, with other music
     python scripts/train.py --model pause-loss --meta 1 --batch 8   weights that know they will be finetuned
     mpiexec -n 2 python scripts/train.py                      two processes, half of every batch each
