@@ -48,7 +48,7 @@ def test_the_two_commands():
         README.partition(f"<!-- {name} command: begin -->\n")[2].partition(f"<!-- {name} command: end -->")[0]
         for name in ("first", "second")
     )
-    assert "plays by: reference, the array code" in first and "held-out nats per cell to beat: " in first
+    assert "plays by: reference, the array code" in first and "held-out nats per step to beat: " in first
     assert re.search(r"\d+ passed", second)
 
 
