@@ -42,7 +42,8 @@ def loop(args, model, state: Run, folder: Folder, data: Dataset, valid: tuple, s
         spent = time.monotonic() - began
         done = share(spent)
         agreed = ranks.agree(stop.code or done >= 1)
-        ended = "stopped" if agreed > 1 else "done" if agreed else ""
+        reached = args.steps and state.step >= args.steps  # which all ranks know, and agree on a step later
+        ended = "stopped" if agreed > 1 else "done" if agreed or reached else ""
         mean = state.read() if state.step % READ == 0 or ended or not state.mean else state.mean
         speed = (state.step - first) / spent
         bar.n = 100 * done
