@@ -189,8 +189,8 @@ def test_an_official_split_is_taken_as_it_is(tmp_path):
     assert list(map(len, rolls["valid"])) == [150, 138, 150]
     for name, what in (("test", "other than its own"), ("valid", "its official held-out part")):
         out = done("evaluate", tmp_path / "run", tmp_path / name, *judge)
-        assert f"final: 3 songs, {what}, " in out
-        assert f"final                {loss(rolls[name])['cells']:.4f} nats per cell" in out
+        assert f"ordered: 3 songs, {what}, " in out
+        assert f"ordered              {loss(rolls[name])['cells']:.3f} (exact)" in out
     inside = script(
         "train", tmp_path / "train", *SMALL, "--held-out", tmp_path / "valid", "--out", tmp_path / "valid/r"
     )
@@ -198,7 +198,7 @@ def test_an_official_split_is_taken_as_it_is(tmp_path):
     # without an official split, the folder that it was trained on is split as it was then
     done("train", tmp_path / "train", *SMALL, "--out", tmp_path / "other")
     out = done("evaluate", tmp_path / "other", tmp_path / "train", *judge)
-    assert "final: 1 held-out songs" in out and "class frequency" in out
+    assert "ordered: 1 held-out songs" in out and "class frequency" in out
 
 
 @pytest.mark.slow
@@ -231,7 +231,7 @@ def test_what_music_a_checkpoint_is_judged_on_is_said(tmp_path):
     words = ["on which it was trained", "its official held-out part", "other than its own"]
     for (run, name), (code, out, err), what in zip(asked, ended, [*words * 2, "", words[2]], strict=True):
         assert code == 0, err
-        assert (f"final: 2 songs, {what}, " if what else "final: 1 held-out songs, ") in out, (run, name, out)
+        assert (f"ordered: 2 songs, {what}, " if what else "ordered: 1 held-out songs, ") in out, (run, name, out)
         assert ("no baselines" in out) == (run != "own" or name == "test"), (run, name)
 
 
