@@ -250,7 +250,8 @@ def test_scripts_without_numba(tmp_path):
     for path in SONGS[:3]:
         shutil.copy(path, songs)
     sizes = ["fragment=32", "hidden=20", "voice_hidden=6", "decoder_hidden=12"]
-    asked = [songs, "--batch", 2, "--model", "pause-loss", "--schedule", "plateau", *(word for size in sizes for word in ("--set", size))]
+    asked = [songs, "--batch", 2, "--model", "pause-loss", "--schedule", "plateau"]
+    asked += [*(word for size in sizes for word in ("--set", size))]
     there, alone = {"PYTHONPATH": str(STANDIN)}, "sys.modules['numba'] = None"
     cpu = "import atexit; atexit.register(lambda: print('cupy' in sys.modules))"
     plain = [*asked, "--device", "cuda", "--kernels", "reference", "--steps", 3, "--out", tmp_path / "cuda"]
