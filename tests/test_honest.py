@@ -207,7 +207,8 @@ def results(folder: Path, out: Path, kernels: list[str], device: str) -> dict:
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, env=env, capture_output=True, text=True)
     assert done.stdout.count("\n") > 20 and "error" not in done.stderr and "Traceback" not in done.stderr, done.stderr
     pieces = {name: read_midi(next((out / name).glob("*.mid"))) > 0 for name in ("played", "learned")}
-    losses = [line.split()[-4] for line in done.stdout.splitlines() if line.endswith("nats per cell")]
+    exact = ("standard error", "(exact)")
+    losses = [line.split()[1] for line in done.stdout.splitlines() if any(words in line for words in exact)]
     return pieces | {"weights": checkpoint.load(last).params.flat, "loss": float(losses[0]), "printed": done.stdout}
 
 

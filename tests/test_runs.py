@@ -210,7 +210,7 @@ def test_a_folder_is_taken_before_there_is_a_run_in_it(music, tmp_path):
     run, asked = tmp_path / "run", [music, *SMALL, "--steps", 1, "--out", tmp_path / "run"]
     waits = "import minigen.music.baseline as baseline, time\nbaseline.baselines = lambda *_: time.sleep(100)"
     first = start("train", *asked, code=waits)
-    wait_for(first, "model final")
+    wait_for(first, "model ordered")
     again = script("train", *asked)
     first.kill()
     first.communicate()
