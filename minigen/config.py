@@ -35,7 +35,7 @@ class Config:
     linked: bool = False  # such capsules read each other's state too
     interleaved: bool = False  # feedback's rounds share one state
     loss: str = "plain"  # or "stop-gradient", or "pause"
-    pause_bias: float = 0.0  # of every voice's pause (or bans), at first: minigen/ladder/rung.py `quiet`
+    pause_bias: float = 0.0  # of every voice's pause (or bans), at first: minigen/ladder/quiet.py
     decoder_hidden: int = 100
     key_shift: bool = False  # train on -6..+5 semitones
     metre: str = "4/4"
@@ -125,13 +125,9 @@ class Config:
                 raise wrong
         config = Config(**fields | {"lags": tuple(fields["lags"]), "delays": tuple(fields["delays"])})
         positive = (*config.lags, *config.delays, config.hidden, config.capsule, config.decoder_hidden)
-        if (
-            not config.lags
-            or min(*positive, config.fragment, config.hop) < 1
-            or max(config.time_bits, config.end_bits) > 30
-        ):
+        if not config.lags or min(*positive, config.fragment, config.hop) < 1 or config.dropout >= 1:
             raise wrong
-        if config.dropout >= 1:
+        if max(config.time_bits, config.end_bits) > 30:
             raise wrong
         if any(getattr(config, name) not in choices for name, choices in CHOICES.items()):
             raise wrong

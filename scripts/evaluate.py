@@ -8,8 +8,8 @@
 
 Which songs were held out is in the checkpoint's header. Losses are in nats per step, the sum over what a step says;
 baselines likewise. Figures of music are means over windows of 8 bars (minigen/music/metrics.py), beside the band in
-as many songs lie by chance, 95 times of 100. --tell trains a logistic regression on them: an
-AUC of 0.5 is chance, and 1 is always right.
+which the mean of as many songs lies by chance, 95 times of 100. --tell trains a logistic regression on them: an AUC of
+0.5 is chance, and 1 is always right.
 
 With --check the exit code is 1 where a baseline is not beaten, a piece gets stuck, or the notes per step are off by
 30%.
@@ -134,10 +134,11 @@ def main():
     xp, device = use_device(args.device)
     trained = trained.on(xp)
     print(f"device {device}; plays by: {use_kernels(args.kernels, 1, print, xp, playing=True)}")
-    known = trained.header.get("split", {}).get("seed", 0)
-    found = validate(model, trained.params, valid[0], known, sounding=valid[1] if c.sustain else None)
+    seed = trained.header.get("split", {}).get("seed", 0)
+    found = validate(model, trained.params, valid[0], seed, sounding=valid[1] if c.sustain else None)
     exact = nats_per_step(model, trained.params, valid[0], args.particles)
-    cells, pause = c.keys + (c.loss == "pause"), c.loss == "pause"
+    pause = c.loss == "pause"
+    cells = c.keys + pause
     base = baselines(train[0], valid[0], c.keys, pause, c.bar, per_step=True) if train[0] else {}
     print(f"{model.name}: {len(valid[0])} {what}, nats per step")
     how = f"{args.particles} particles, standard error {exact['error']:.4f}" if exact["error"] else "exact"
@@ -165,16 +166,17 @@ def main():
     print(f"  longest run without two different chords: {max(stuck)} steps (median {np.median(stuck):g})")
     print(f"  notes per step: {made:.3f}, songs: {real:.3f}")
     ours, held_out, learned = [(p.roll > 0, p.sounding) for p in played], pieces_of(*valid), pieces_of(*train)
-    if c.metre != "none":
+    has_bars = c.metre != "none"
+    if has_bars:
         print_figures(ours, learned + held_out, train[0], c.bar)
-    if c.metre == "none":
+    else:
         print("  no more figures of music: it has no bars")
-    if c.end_bits and c.metre != "none":
+    if has_bars and c.end_bits:
         on = [perform(trained, args.bars * c.bar, seed, end=NO_END) for seed in range(args.seeds)]
         ends = {"pieces": ours, "with no end known": [(p.roll, p.sounding) for p in on], "held-out songs": held_out}
         shares = ", ".join(f"{name} {np.mean([closes(*piece) for piece in ends[name]]):.0%}" for name in ends)
         print(f"  ends on a triad over its root, a half note or longer: {shares}")
-    if args.tell and c.metre != "none":
+    if has_bars and args.tell:
         print_told(ours, held_out, learned, c.bar)
     own = exact["own"] if model.in_order else found["cells"] * cells  # as the baselines count
     failed = {

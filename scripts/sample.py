@@ -97,18 +97,17 @@ def asked_for(args, model, melody: Song | None) -> Steering | None:
         able = ", ".join(name for name, rung in LADDER.items() if rung().steerable)
         why = "the classes that it is given" if model.needs_classes else f"{c.keys} keys"
         raise MinigenError(f"{model.name} plays {why} and cannot be steered: use a model of {able}")
-    roll, ceiling = melody and melody.roll, None
+    roll = sounding = ceiling = None
+    if melody:
+        roll = trim(melody.roll, c.bar) > 0
+        sounding = melody.sounding[-len(roll) :]
     if model.in_order:
         ceiling = np.full(args.bars * c.bar, 88)
         if melody:
-            roll, ceiling = top_line(melody.roll, melody.sounding)
-            if roll.sum() < (melody.roll > 0).sum():
-                print(f"of {args.inject} the top line is used: {roll.sum()} of its {(melody.roll > 0).sum()} notes")
-            ceiling = ceiling[len(roll) - len(trim(melody.roll, c.bar)) :]
-    sounding = None
-    if melody:
-        first = len(melody.roll) - len(trim(melody.roll, c.bar))
-        roll, sounding = roll[first:], melody.sounding[first:]
+            notes = roll.sum()
+            roll, ceiling = top_line(roll, sounding)
+            if roll.sum() < notes:
+                print(f"of {args.inject} the top line is used: {roll.sum()} of its {notes} notes")
     return steer(args.bars * c.bar, c.voices, args.key, args.chords, roll, c.bar, ceiling, sounding)
 
 

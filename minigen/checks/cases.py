@@ -1,49 +1,30 @@
 """A gradient case for every layer: `check(**vars(CASES["lstm"]()))`, with the layer's module or an edited copy of it.
 
-The sizes are odd and all different, so that a wrong axis shows; every array is the same each time.
+What they are made of is in minigen/checks/inputs.py.
 """
-
-from types import SimpleNamespace
 
 import numpy as np
 
 from minigen import banning, decoder, delayed, heads, linear, lstm, ordered, reader, sustain, union, voices
-from minigen.params import Params, lstm_shapes
-
-T, B, K, V, F, H = 7, 3, 12, 3, 6, 5
-LAGS, BITS = (1, 2, 5), 2
-
-
-class Case(SimpleNamespace):
-    """forward, backward and inputs of one check."""
-
-
-def fresh():
-    return np.random.default_rng(1)
-
-
-def weights_of(shapes) -> dict:
-    rng = fresh()
-    return {name: rng.normal(size=shape) * 0.5 for name, shape in shapes.items()}
-
-
-def params_of(shapes, arrays) -> Params:
-    return Params(shapes, np.concatenate([array.ravel() for array in arrays]))
-
-
-def in_order(shapes, grads: dict) -> tuple:
-    """Gradients by layer as one tuple in the order of the flat vector."""
-    return tuple(Params(shapes, dtype=np.float64).gradients(grads).views.values())
-
-
-def state_of(shapes) -> dict:
-    rng = fresh()
-    layers = {name[:-3]: shape[0] for name, shape in shapes.items() if name.endswith(".Wh")}
-    return {f"{name}.{part}": rng.normal(size=(B, size)) for name, size in layers.items() for part in "hc"}
-
-
-def struck(*shape):
-    return (fresh().random(shape) < 0.3).astype(np.float64)
+from minigen.checks.inputs import (
+    BITS,
+    LAGS,
+    B,
+    Case,
+    F,
+    H,
+    K,
+    T,
+    V,
+    fresh,
+    in_order,
+    over_features,
+    params_of,
+    state_of,
+    struck,
+    weights_of,
+)  # fmt: skip
+from minigen.params import lstm_shapes
 
 
 def linear_case(m=linear):
@@ -90,21 +71,6 @@ def history_case(m=reader, skip=False):
     return Case(forward=forward, backward=backward, inputs=weights_of(shapes))
 
 
-def over_features(shapes, run, run_back):
-    """A part that reads features: run(params, features) -> (p, ...), cache; run_back(dp, cache) -> dfeatures, grads."""
-
-    def forward(features, *arrays):
-        (p, *_), cache = run(params_of(shapes, arrays), features)
-        return p, cache
-
-    def backward(dp, cache):
-        dfeatures, grads = run_back(dp, cache)
-        return dfeatures, *in_order(shapes, grads)
-
-    features = fresh().normal(size=(T, B, F))
-    return Case(forward=forward, backward=backward, inputs={"features": features} | weights_of(shapes))
-
-
 def voices_case(m=voices, linear_voices=False):
     shapes = m.voices_shapes(V, K, F, 0 if linear_voices else H)
     given, state = {"voices.notes": fresh().integers(0, K + 1, (V, T, B))}, state_of(shapes)
@@ -140,7 +106,7 @@ def decide_case(m=ordered):
     shapes, played = m.ordered_shapes(K, F, H), struck(T, B, K)
     top = played.argmax(axis=-1)[..., None]
     last = (np.arange(K) == top) * played
-    seen = np.isfinite(np.where(m.open_outcomes(last), 0, np.inf))
+    seen = m.open_outcomes(last)
 
     def run(params, features):
         z, cache = m.decide_forward(params, features, played, last)

@@ -5,6 +5,7 @@ import numpy as np
 from minigen.music.midi_out import releases
 
 MAJOR = (0, 2, 4, 5, 7, 9, 11)
+HALF = 8  # steps in a half note
 
 
 def notes_per_step(rolls) -> float:
@@ -208,7 +209,7 @@ def likeness_beyond_a_bar(struck, sounding, bar: int) -> float:
     return likeness(struck, range(bar + 1, 8 * bar + 1))
 
 
-def closes(struck, sounding, half: int = 8) -> bool:
+def closes(struck, sounding) -> bool:
     """Whether a piece (T, 88) ends as pieces end: its last chord, what sounds at the last strike, is a major or minor
     triad over its root in the bass, and goes on for a half note at least."""
     t = int(np.flatnonzero(np.asarray(struck).any(axis=1)).max(initial=-1))
@@ -218,8 +219,8 @@ def closes(struck, sounding, half: int = 8) -> bool:
     classes = set(((keys - keys[0]) % 12).tolist())
     return (
         classes in ({0, 4, 7}, {0, 3, 7})
-        and bool(np.asarray(sounding[t : t + half, keys]).all())
-        and (len(struck) - t >= half)
+        and bool(np.asarray(sounding[t : t + HALF, keys]).all())
+        and len(struck) - t >= HALF
     )
 
 

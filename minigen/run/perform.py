@@ -58,7 +58,7 @@ def perform(
     roll = np.array(rows)
     held = None
     if asked and asked.held is not None:
-        held = np.concatenate([past > 1, asked.held])[: len(past) + len(roll)]
+        held = np.concatenate([np.zeros(past.shape, bool), asked.held])[: len(past) + len(roll)]
     sounding = sounding_of(trained, np.concatenate([past, roll]), seed, primer_sounding, held)[len(past) :]
     return Performance(roll, sounding, traces, entropy, ended)
 
