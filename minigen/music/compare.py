@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.stats import mannwhitneyu
 
 from minigen.music.metrics import METRICS, measure
 
@@ -56,7 +55,9 @@ def band(corpus: np.ndarray, pieces: int, rng) -> tuple[np.ndarray, np.ndarray]:
 
 def auc(ours, theirs) -> float:
     """The chance that a score of ours is over one of theirs, ties for half."""
-    return float(mannwhitneyu(ours, theirs).statistic / (len(ours) * len(theirs)))
+    theirs = np.sort(theirs)
+    under = sum(np.searchsorted(theirs, ours, side) for side in ("left", "right"))  # twice, so that ties are halves
+    return float(under.mean() / (2 * len(theirs)))
 
 
 def _fit(x, y) -> np.ndarray:
