@@ -1,6 +1,7 @@
 """Ordered voices: a step is told from the top down. Voice v plays the v-th highest key of the step, or stops.
 
-    p_v = softmax(silu([features, played, last] W1 + b1) W2 + b2)      over K keys and the stop, outcome K
+    h = silu([features, played, last] W1 + b1)
+    p_v = softmax((h + silu(h W2 + b2)) W3 + b3)      over K keys and the stop, outcome K
     log Pr(step) = sum_v log p_v[truth_v], up to and with the stop: exact, since a step has one path
 
 `played` are the keys that the voices before v played at this very step, `last` the lowest of them, each a K-vector of
@@ -39,8 +40,12 @@ class Decisions(NamedTuple):
 
 
 def ordered_shapes(K: int, features: int, H: int) -> dict[str, tuple]:
-    """Two linear layers that all voices share."""
-    return linear_shapes("hidden", features + 2 * K, H) | linear_shapes("outcome", H, K + 1)
+    """Three linear layers that all voices share."""
+    return {
+        **linear_shapes("hidden", features + 2 * K, H),
+        **linear_shapes("deeper", H, H),
+        **linear_shapes("outcome", H, K + 1),
+    }
 
 
 def from_top(x):
@@ -78,22 +83,37 @@ def open_outcomes(last):
     return join(under, xp.ones((*under.shape[:-1], 1), bool))
 
 
+def silu_forward(x, W, b):
+    """`y = a sigmoid(a)`, `a = x W + b`: x (..., D) -> y (..., H), cache."""
+    a, linear = linear_forward(x, W, b)
+    s = sigmoid(a)
+    return a * s, (a, s, linear)
+
+
+def silu_backward(dy, cache):
+    """dy (..., H) -> dx (..., D), dW, db."""
+    a, s, linear = cache
+    # in the forward pass this was: a * sigmoid(a)
+    return linear_backward(dy * s * (1 + a * (1 - s)), linear)
+
+
 def decide_forward(params, features, played, last, temperature=1.0):
     """features (..., F), played and last (..., K) -> z (..., K+1), logits of which the masked are -inf; cache."""
-    a, hidden = linear_forward(join(features, played, last), *params.layer("hidden"))
-    s = sigmoid(a)
-    z, outcome = linear_forward(a * s, *params.layer("outcome"))
+    h, hidden = silu_forward(join(features, played, last), *params.layer("hidden"))
+    more, deeper = silu_forward(h, *params.layer("deeper"))
+    z, outcome = linear_forward(h + more, *params.layer("outcome"))
     xp = array_module(z)
-    return xp.where(open_outcomes(last), z / temperature, -xp.inf), (hidden, a, s, outcome, features.shape[-1])
+    return xp.where(open_outcomes(last), z / temperature, -xp.inf), (hidden, deeper, outcome, features.shape[-1])
 
 
 def decide_backward(dz, cache):
     """dz (..., K+1), 0 where z is masked, at temperature 1 -> dfeatures (..., F), gradients by layer."""
-    hidden, a, s, outcome, F = cache
-    dsilu, *doutcome = linear_backward(dz, outcome)
-    # in the forward pass this was: a * sigmoid(a), and join(features, played, last)
-    djoined, *dhidden = linear_backward(dsilu * s * (1 + a * (1 - s)), hidden)
-    return djoined[..., :F], {"hidden": dhidden, "outcome": doutcome}
+    hidden, deeper, outcome, F = cache
+    dsum, *doutcome = linear_backward(dz, outcome)
+    # in the forward pass this was: h + more, and join(features, played, last)
+    dh, *ddeeper = silu_backward(dsum, deeper)
+    djoined, *dhidden = silu_backward(dsum + dh, hidden)
+    return djoined[..., :F], {"hidden": dhidden, "deeper": ddeeper, "outcome": doutcome}
 
 
 def ordered_forward(params, features, x, mask, places: Places | None = None):

@@ -68,13 +68,17 @@ def history(params, x, bits, lags, state, keep=None):
     return lstm(joined, state["aggregator.h"], state["aggregator.c"], *params.layer("aggregator"))[0]
 
 
+def silu(a):
+    return np.array([value * sigmoid(value) for value in a])
+
+
 def ordered(params, f, outcomes, temperature=1.0):
     """An ordered step: features f (F,), the outcomes of its voices, the last a stop -> their distributions (n, K+1)."""
     K, rows, played, last = len(params["outcome.b"]) - 1, [], [], []
     for outcome in outcomes:
         heard = np.array([float(k in played) for k in range(K)] + [float(k in last) for k in range(K)])
-        a = np.concatenate([f, heard]) @ params["hidden.W"] + params["hidden.b"]
-        h = np.array([value * sigmoid(value) for value in a])
+        h = silu(np.concatenate([f, heard]) @ params["hidden.W"] + params["hidden.b"])
+        h = h + silu(h @ params["deeper.W"] + params["deeper.b"])
         z = (h @ params["outcome.W"] + params["outcome.b"]) / temperature
         may = [k == K or not last or k < last[0] for k in range(K + 1)]
         e = np.array([exp(value) if ok else 0.0 for value, ok in zip(z, may, strict=True)])

@@ -44,7 +44,8 @@ def state(run: Path, name: str = "last") -> tuple:
     """What a checkpoint of a run holds: bytes of both kinds of weights and of moments, counters but for the seconds."""
     _, params, header, moments, raw = checkpoint.load(run / f"{name}.npz")
     counters = {name: value for name, value in header["training"].items() if name != "seconds"}
-    return params.flat.tobytes(), raw.tobytes(), moments.m.tobytes(), moments.v.tobytes(), moments.step, counters
+    raw = None if raw is None else raw.tobytes()
+    return params.flat.tobytes(), raw, moments.m.tobytes(), moments.v.tobytes(), moments.step, counters
 
 
 def rows(run: Path) -> list[dict]:

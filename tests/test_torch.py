@@ -240,7 +240,9 @@ def test_ordered_voices():
             played, last = torch.zeros(88, dtype=torch.float64), torch.zeros(88, dtype=torch.float64)
             for outcome in [*np.flatnonzero(batch["roll"][past + step, b])[::-1], 88]:
                 a = torch.cat([features[step, b], played, last]) @ w["hidden.W"] + w["hidden.b"]
-                z = torch.nn.functional.silu(a) @ w["outcome.W"] + w["outcome.b"]
+                h = torch.nn.functional.silu(a)
+                h = h + torch.nn.functional.silu(h @ w["deeper.W"] + w["deeper.b"])
+                z = h @ w["outcome.W"] + w["outcome.b"]
                 if last.any():
                     z = torch.cat([z[: int(last.argmax())], z[88:]])
                 nats[step, b] = nats[step, b] - z.log_softmax(dim=0)[int(outcome) if outcome < 88 else -1]

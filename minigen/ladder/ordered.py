@@ -28,7 +28,7 @@ from minigen.reader import history_backward, history_forward
 
 class Ordered(History):
     name, date, in_order = "ordered", "later", True
-    unit, rate, meta_rate, batch = "nats per step", 0.003, 0.01, 8
+    unit, meta_rate, batch = "nats per step", 0.01, 4
     config = replace(
         History.config,
         voices=8,

@@ -2,8 +2,9 @@
 
     header            JSON as bytes: magic, version, model, config, metrics, data, licence, command, training, arrays
     weights/NAME      every weight under its own name: np.load(path)["weights/local.Wx"]; what plays
-    raw               all weights, flat, as they were last: those above are their running mean, where there is one
-    adam/m, adam/v    the optimiser's moments, flat; left out, like `raw`, of a file that need not be trained on
+    adam/m, adam/v    the optimiser's moments, flat; left out of a file that need not be trained on
+    raw               all weights, flat, as they were last: those above are their running mean, where there is one.
+                      In last.npz and judged.npz alone, from which a run goes on; best.npz is smaller without
 
 Sampling needs this file and nothing else.
 """

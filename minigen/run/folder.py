@@ -161,7 +161,8 @@ class Folder:
         self.save("last.npz")
 
     def save(self, name: str) -> None:
-        params, moments, raw = self.state.average, self.state.moments, to_host(self.state.params.flat)
+        params, moments = self.state.average, self.state.moments
+        raw = None if name == "best.npz" else to_host(self.state.params.flat)  # it plays, and need not be resumed
         row = self.state.rows[-1] if self.state.rows else {}
         about = self.about | {"metrics": row | {"baselines": self.baselines}, "training": self.state.counters()}
         moments = Moments(to_host(moments.m), to_host(moments.v), moments.step)

@@ -45,9 +45,9 @@ def arguments(description: str):
     add(
         "--batch",
         type=number(1, 4096, int),
-        help="fragments per step (default: 8; of the diary's models a quarter of all, 8 to 64)",
+        help="fragments per step (default: 4; of the diary's models a quarter of all, 8 to 64)",
     )
-    add("--rate", type=number(1e-8, 1), help="Adam's rate (default: 0.01, of ordered 0.003)")
+    add("--rate", type=number(1e-8, 1), help="Adam's rate (default: 0.01)")
     add(
         "--schedule", choices=["linear", "plateau"], help="how the rate falls (default: linear to --steps or --minutes)"
     )
