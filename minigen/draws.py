@@ -20,7 +20,8 @@ run, another rank, another device, the third of ten outputs.
     forced          True            with truth: voices also draw so that no true key is left over (particle filter)
     ceiling         (T, B)          ordered voices: keys from this one on are masked, under a melody that sounds
     dropout.local, dropout.features  (T, B, H)  uniforms that drop units, while `ordered` is trained
-    decisions.step, .voice, .at      where the decisions of ordered voices are (minigen/ordered.py `Places`)
+    decisions.step, .voice, .at      where the decisions of ordered voices are (minigen/places.py `Places`)
+    questions.step, .voice, .at      where those of the sustain decoder are
     union.factors   (V, T, B, K)    the factors 1 - P that the stop-gradient trick takes as constants (gradient check)
 """
 

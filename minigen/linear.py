@@ -1,4 +1,4 @@
-"""The linear layer, the softmax and the sigmoid. Complex-safe: comparisons and shifts look at the real part only.
+"""Linear layers, softmax, sigmoid. Complex-safe: comparisons and shifts look at the real part only.
 
 Translations of this file: kernels/cpu/pointwise.py and kernels/cuda/pointwise.py (the softmax).
 """
@@ -23,6 +23,21 @@ def linear_backward(dy, cache):
     flat_x, flat_dy = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
     # in the forward pass this was: y = x @ W + b
     return (flat_dy @ W.T).reshape(x.shape), flat_x.T @ flat_dy, flat_dy.sum(axis=0)
+
+
+def silu_forward(x, W, b):
+    """`y = a sigmoid(a)`, `a = x W + b` (Elfwing et al. 2018): x (..., I) -> y (..., O), cache. It stands where one
+    might expect a ReLU: it has no kink, so that a gradient can be checked along any direction."""
+    a, linear = linear_forward(x, W, b)
+    s = sigmoid(a)
+    return a * s, (a, s, linear)
+
+
+def silu_backward(dy, cache):
+    """dy (..., O) -> dx (..., I), dW (I, O), db (O,)."""
+    a, s, linear = cache
+    # in the forward pass this was: y = a * sigmoid(a)
+    return linear_backward(dy * s * (1 + a * (1 - s)), linear)
 
 
 @replaceable

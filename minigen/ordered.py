@@ -6,28 +6,20 @@
 
 `played` are the keys that the voices before v played at this very step, `last` the lowest of them, each a K-vector of
 0/1. Keys at or above the last one are masked; after a stop nothing is told. All voices share their weights, so V is no
-shape of them: as many run as the music needs. Training draws no notes. `silu(a) = a sigmoid(a)` (Elfwing et al. 2018)
-stands where one might expect a ReLU: it has no kink, so that a gradient can be checked along any direction.
+shape of them: as many run as the music needs. Training draws no notes.
 
-A step with n keys has n + 1 decisions. Training and likelihood make all decisions of all steps at once, N of them in
-one array, those of voice 1, then those of voice 2, ...; playing goes voice by voice.
+A step with n keys has n + 1 decisions. Training and likelihood make all decisions of all steps at once
+(minigen/places.py); playing goes voice by voice.
 """
 
 from typing import Any, NamedTuple
 
 from minigen.backend import array_module
-from minigen.linear import linear_backward, linear_forward, sigmoid, softmax_forward
+from minigen.linear import linear_backward, linear_forward, silu_backward, silu_forward, softmax_forward
 from minigen.ops import counted, join, one_hot
 from minigen.params import linear_shapes
+from minigen.places import Places, by_step, from_top, places_of
 from minigen.voices import draw, keep_pause_probability
-
-
-class Places(NamedTuple):
-    """Which decisions there are in M steps, in the order of their voices."""
-
-    step: Any  # (N,) of which step, 0 to M-1
-    voice: Any  # (N,) from 0 on
-    at: Any  # (V, M) the decision of each voice at each step, N where it has none
 
 
 class Decisions(NamedTuple):
@@ -48,22 +40,6 @@ def ordered_shapes(K: int, features: int, H: int) -> dict[str, tuple]:
     }
 
 
-def from_top(x):
-    """How many keys are struck at or above each key: x (..., K) of 0/1 -> (..., K)."""
-    return x[..., ::-1].cumsum(axis=-1)[..., ::-1]
-
-
-def places_of(x) -> Places:
-    """x (M, K) of 0/1 -> where the decisions are that tell these steps. On a GPU it reads how many there are: training
-    makes them on the host."""
-    xp = array_module(x)
-    notes = (x > 0).sum(axis=1)
-    voice, step = xp.nonzero(xp.arange(int(notes.max()) + 1)[:, None] <= notes)
-    at = xp.full((int(notes.max()) + 1, len(x)), len(step))
-    at[voice, step] = xp.arange(len(step))
-    return Places(step, voice, at)
-
-
 def decisions_of(x, places: Places | None = None) -> Decisions:
     """x (M, K) of 0/1 -> all decisions that tell these steps."""
     xp, K, places = array_module(x), x.shape[1], places or places_of(x)
@@ -81,20 +57,6 @@ def open_outcomes(last):
     at_or_under = from_top(last) > 0
     under = (at_or_under & (last == 0)) | ~at_or_under[..., :1]
     return join(under, xp.ones((*under.shape[:-1], 1), bool))
-
-
-def silu_forward(x, W, b):
-    """`y = a sigmoid(a)`, `a = x W + b`: x (..., D) -> y (..., H), cache."""
-    a, linear = linear_forward(x, W, b)
-    s = sigmoid(a)
-    return a * s, (a, s, linear)
-
-
-def silu_backward(dy, cache):
-    """dy (..., H) -> dx (..., D), dW, db."""
-    a, s, linear = cache
-    # in the forward pass this was: a * sigmoid(a)
-    return linear_backward(dy * s * (1 + a * (1 - s)), linear)
 
 
 def decide_forward(params, features, played, last, temperature=1.0):
@@ -138,16 +100,6 @@ def ordered_backward(cache):
     counts = (mask.reshape(-1)[made.places.step] / count)[:, None].astype(p.real.dtype)
     dfeatures, grads = decide_backward((p - one_hot(made.truth, p.shape[1], counts.dtype)) * counts, decided)
     return by_step(dfeatures, made.places).reshape(*mask.shape, -1), grads
-
-
-def by_step(values, places: Places):
-    """values (N, n) of decisions -> (M, n), sums over the decisions of each step."""
-    xp = array_module(values)
-    padded = xp.concatenate([values, xp.zeros((1, values.shape[1]), values.dtype)])
-    sums = padded[places.at[0]]
-    for at in places.at[1:]:
-        sums += padded[at]
-    return sums
 
 
 def paths_of(p, made: Decisions, V: int, T: int, B: int):

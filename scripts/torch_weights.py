@@ -1,6 +1,6 @@
 """Weights of `banning` out of PyTorch and into it: a state dict of nn.LSTM and nn.Linear layers, and a checkpoint.
 
-    python scripts/torch_weights.py model.pt banning.npz --decoder samples/chorales.npz
+    python scripts/torch_weights.py model.pt banning.npz --decoder samples/final.npz
     python scripts/torch_weights.py runs/songs-banning/best.npz model.pt
 
 The file is opened with weights_only=True: nothing in it is run. The names are those of the author's own files, below;

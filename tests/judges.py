@@ -28,6 +28,7 @@ from minigen.gradcheck import BOUND, check, frozen, relative_error, slope, toy_b
 from minigen.ladder import Conditional, Decoder, Final, History, Latency, PauseLoss, Simple
 from minigen.ladder.rung import Rung
 from minigen.params import Params
+from minigen.places import places_of
 from minigen.run.checkpoint import Trained
 
 NAN = float("nan")
@@ -110,7 +111,8 @@ def judge_linear(m):
     close(tilted.imag / 1e-20, p * (z - (z * p).sum(axis=-1, keepdims=True)))
     close(m.sigmoid(z), [[[naive.sigmoid(value) for value in row] for row in rows] for rows in z])
     same(m.sigmoid(np.array([-2000.0, 0, 2000])), [0, 0.5, 1])
-    slopes(cases.linear_case(m), cases.softmax_case(m))
+    slopes(cases.linear_case(m), cases.CASES["silu"](m), cases.softmax_case(m))
+    close(m.silu_forward(x, W, b)[0][0, 0], naive.silu(x[0, 0] @ W + b))
 
 
 def judge_lstm(m):
@@ -1196,7 +1198,7 @@ def judge_ordered(m):
         same(every[len(rows) :, t, b], np.tile(np.arange(K + 1) == K, (len(every) - len(rows), 1)))
     close(loss, nats[mask].mean())
     close(-np.log(np.where(x > 0, P, 1 - P)).sum(axis=2), nats)
-    again = m.ordered_forward(params, features, x, mask, m.places_of(x.reshape(-1, K)))[0]
+    again = m.ordered_forward(params, features, x, mask, places_of(x.reshape(-1, K)))[0]
     close(again[0], loss)
     # the chances of all chords of three keys add up to 1, however sure the voices are
     few = m.ordered_shapes(3, F, H)
@@ -1239,7 +1241,8 @@ def judge_sustain(m):
     shapes = m.sustain_shapes(BITS, H)
     slopes(cases.sustain_case(m))
     params = params_of(shapes, cases.weights_of(shapes).values())
-    assert shapes["sustain.Wx"] == (176 + BITS, 4 * H) and shapes["goes_on.W"] == (H, 88)
+    seen = H + 2 * (2 * m.NEAR + 1) + m.NEAR
+    assert shapes["sustain.Wx"] == (176 + BITS, 4 * H) and shapes["near.W"] == (seen, m.HIDDEN)
     rng = np.random.default_rng(0)
     struck_now, mask = (rng.random((T, B, 88)) < 0.1).astype(float), rng.random((T, B)) < 0.7
     sounding = np.concatenate([np.zeros((1, B, 88)), np.maximum(struck_now, rng.random((T, B, 88)) < 0.3)])
@@ -1248,18 +1251,46 @@ def judge_sustain(m):
     x = np.concatenate([struck_now, sounding[:-1], bits], axis=2)
     h, c = naive.lstm(x, state["sustain.h"], state["sustain.c"], *params.layer("sustain"))
     all_close(new_state, {"sustain.h": h[-1], "sustain.c": c})
-    z, nats = h @ params["goes_on.W"] + params["goes_on.b"], 0.0
-    for t, b, k in np.ndindex(T, B, 88):
-        if mask[t, b] and sounding[t, b, k] and not struck_now[t, b, k]:
-            nats += np.log1p(np.exp(-z[t, b, k] if sounding[t + 1, b, k] else z[t, b, k]))
+    nats = 0.0
+    for t, b in np.ndindex(T, B):
+        for k in np.flatnonzero((sounding[t, b] > 0) & (struck_now[t, b] == 0)):
+            chance = naive.goes_on(params, h[t, b], struck_now[t, b], sounding[t, b], sounding[t + 1, b], k, m.NEAR)
+            nats -= mask[t, b] * np.log(chance if sounding[t + 1, b, k] else 1 - chance)
     close(loss, nats / (mask.sum() * 88))
-    u = rng.random((1, B, 88))
-    on, _ = m.sustain_step(params, struck_now[:1], sounding[1:2], bits[:1], state, u)
+    places = m.questions(struck_now, sounding, mask)
+    close(m.sustain_forward(params, struck_now, sounding, bits, mask, state, places)[0][0], loss)
+    assert len(places.step) == ((sounding[:-1] > 0) & (struck_now == 0) & mask[..., None]).sum()
+    silence = np.zeros((T + 1, B, 88))
+    assert m.sustain_forward(params, silence[1:], silence, bits, mask, state)[0][0] == 0
     x = np.concatenate([struck_now[:1], sounding[1:2], bits[:1]], axis=2)
     h, _ = naive.lstm(x, state["sustain.h"], state["sustain.c"], *params.layer("sustain"))
-    chance = 1 / (1 + np.exp(-h @ params["goes_on.W"] - params["goes_on.b"]))
-    same(on, (struck_now[:1] > 0) | ((sounding[1:2] > 0) & (u < chance)))
+    for u in rng.random((8, 1, B, 88)):
+        on, _ = m.sustain_step(params, struck_now[:1], sounding[1:2], bits[:1], state, u)
+        expected = struck_now[0].copy()
+        for b in range(B):
+            for k in np.flatnonzero((sounding[1, b] > 0) & (struck_now[0, b] == 0))[::-1]:
+                chance = naive.goes_on(params, h[0, b], struck_now[0, b], sounding[1, b], expected[b], k, m.NEAR)
+                expected[b, k] = u[0, b, k] < chance
+        same(on[0], expected)
     all_close(m.empty_state(params, 2), {"sustain.h": np.zeros((2, H)), "sustain.c": np.zeros((2, H))})
+
+
+def judge_places(m):
+    x = np.array([[0, 0, 0, 0], [0, 1, 0, 1], [1, 0, 0, 0]])
+    places = m.places_of(x)
+    same(places.step, [0, 1, 2, 1, 2, 1])
+    same(places.voice, [0, 0, 0, 1, 1, 2])
+    same(places.at, [[0, 1, 2], [6, 3, 4], [6, 5, 6]])
+    keys = m.places_of(x, stop=False)
+    same(keys.step, [1, 2, 1])
+    same(keys.at, [[3, 0, 1], [3, 2, 3]])
+    same(m.from_top(x), [[0, 0, 0, 0], [2, 2, 1, 1], [1, 0, 0, 0]])
+    same(m.by_step(np.array([[1.0], [10], [100]]), keys), [[0], [101], [10]])
+    none = m.places_of(0 * x, stop=False)
+    same(m.by_step(np.zeros((0, 2)), none), np.zeros((3, 2)))
+    assert set(m.told("questions", keys)) == {"questions.step", "questions.voice", "questions.at"}
+    assert m.places_in({"decisions.at": 0}, "questions") is None
+    same(m.places_in(m.told("questions", keys), "questions").step, keys.step)
 
 
 JUDGES = {
@@ -1278,6 +1309,7 @@ JUDGES = {
     "banning": judge_banning,
     "ordered": judge_ordered,
     "sustain": judge_sustain,
+    "places": judge_places,
     "ladder/rung": judge_rung,
     "ladder/final": judge_final,
     "ladder/feedback": judge_feedback,

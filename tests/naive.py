@@ -87,6 +87,19 @@ def ordered(params, f, outcomes, temperature=1.0):
     return np.array(rows)
 
 
+def goes_on(params, h, struck, before, after, k, near):
+    """The chance that a sounding key goes on; rolls (88,)."""
+    around = range(k - near, k + near + 1)
+    seen = [*h, *(at(struck, j) for j in around), *(at(before, j) for j in around)]
+    seen += [at(after, j) for j in around if j > k]
+    hidden = silu(np.array(seen) @ params["near.W"] + params["near.b"])
+    return sigmoid((hidden @ params["goes_on.W"] + params["goes_on.b"])[0])
+
+
+def at(row, j):
+    return row[j] if 0 <= j < len(row) else 0.0
+
+
 def octaves(params, keys, classes, bits, state):
     """The octave decoder: logits (T, B, 88), and the state that it ends in."""
     x = np.concatenate([keys, classes, bits], axis=2)

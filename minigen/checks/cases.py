@@ -27,10 +27,10 @@ from minigen.checks.inputs import (
 from minigen.params import lstm_shapes
 
 
-def linear_case(m=linear):
+def linear_case(m=linear, kind="linear"):
     rng = fresh()
     inputs = {"x": rng.normal(size=(T, B, F)), "W": rng.normal(size=(F, H)), "b": rng.normal(size=H)}
-    return Case(forward=m.linear_forward, backward=m.linear_backward, inputs=inputs)
+    return Case(forward=getattr(m, f"{kind}_forward"), backward=getattr(m, f"{kind}_backward"), inputs=inputs)
 
 
 def softmax_case(m=linear):
@@ -223,6 +223,7 @@ def octave_loss_case(m=decoder):
 
 CASES = {
     "linear": linear_case,
+    "silu": lambda m=linear: linear_case(m, "silu"),
     "softmax": softmax_case,
     "lstm": lstm_case,
     "read": read_case,

@@ -13,7 +13,6 @@ from minigen.draws import uniforms
 from minigen.errors import MinigenError
 from minigen.ladder.history import History
 from minigen.ordered import (
-    Places,
     chances,
     decisions_of,
     ordered_backward,
@@ -21,8 +20,8 @@ from minigen.ordered import (
     ordered_play,
     ordered_shapes,
     paths_of,
-    places_of,
 )
+from minigen.places import places_in, places_of, told
 from minigen.reader import history_backward, history_forward
 
 
@@ -33,10 +32,10 @@ class Ordered(History):
         History.config,
         voices=8,
         voice_hidden=256,
-        hidden=200,
+        hidden=180,
         reader=100,
         skip=True,
-        dropout=0.2,
+        dropout=0.3,
         key_shift=True,
         end_bits=8,
     )
@@ -62,7 +61,7 @@ class Ordered(History):
 
     def prepared(self, batch):
         places = places_of(batch["roll"][-len(batch["mask"]) :].reshape(-1, 88))
-        return {f"decisions.{name}": array for name, array in places._asdict().items()}
+        return super().prepared(batch) | told("decisions", places)
 
     def keep(self, u, dtype):
         """Uniforms, or None -> what is left of each unit: 0, or 1 / (1 - dropout); None."""
@@ -73,8 +72,7 @@ class Ordered(History):
         local, keep = (self.keep(given.get(f"dropout.{name}"), params.dtype) for name in ("local", "features"))
         (features, w, new_state), history = history_forward(params, x[:-1], bits, c.lags, state, c.skip, local)
         features = features if keep is None else features * keep
-        places = Places(*(given[f"decisions.{name}"] for name in Places._fields)) if "decisions.at" in given else None
-        (loss, nats, p, _), head = ordered_forward(params, features, truth, mask, places)
+        (loss, nats, p, _), head = ordered_forward(params, features, truth, mask, places_in(given, "decisions"))
         trace = {"reader.w": w, "loss.cells": loss, "step.nats": nats, "decisions.p": p}
         return (loss, trace, new_state), (history, keep, head)
 

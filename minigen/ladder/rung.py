@@ -22,7 +22,7 @@ from minigen.decoder import decoder_shapes, octaves_step
 from minigen.draws import uniforms
 from minigen.errors import MinigenError
 from minigen.heads import head_backward, head_forward, head_shapes
-from minigen.ladder.beside import beside_backward, beside_forward
+from minigen.ladder.beside import beside_backward, beside_forward, beside_prepared
 from minigen.ladder.quiet import pause_bias
 from minigen.ops import NO_END, end_bits, join, one_hot, pitch_classes, time_bits, with_empty
 from minigen.params import Params, initialise
@@ -169,7 +169,7 @@ class Rung:
 
     def prepared(self, batch: dict) -> dict:
         """What `loss` takes that the host makes of a batch, so that a GPU need not be read."""
-        return {}
+        return beside_prepared(self.config, batch)
 
     def time_bits(self, start, T: int, dtype, end=None):
         """What the rung is told of the time of T predicted steps, the first at `start` (B,), and of the time of the end
@@ -207,7 +207,7 @@ class Rung:
 
         (loss, trace, new_state), cache = self.own_loss(params, x, bits, mask, state, given)
         clock = self.decoder_bits(batch["start"], T, real, bits)
-        (beside, beside_trace, beside_state), others = beside_forward(c, params, batch, x[-T:], clock, state)
+        (beside, beside_trace, beside_state), others = beside_forward(c, params, batch, x[-T:], clock, state, given)
         loss, trace = loss + beside, trace | beside_trace | {"keys": roll[-T:]} | _uniforms_of(given)
         new_state |= beside_state | {"past": roll[-c.past - 1 : -1], "time": batch["start"] + T}
         new_state |= {"end": end} if c.end_bits else {}

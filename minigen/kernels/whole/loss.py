@@ -102,7 +102,9 @@ def loss(model, params, batch: dict, given: dict, state: dict, grad: bool = True
         return loss, None, new_state
 
     grads = params.with_flat(np.empty_like(params.flat))  # every part of it is filled, but the sustain decoder's
-    grads.flat[sum(params[name].size for name in params if not name.startswith(("sustain.", "goes_on."))) :] = 0
+    grads.flat[
+        sum(params[name].size for name in params if not name.startswith(("sustain.", "near.", "goes_on."))) :
+    ] = 0
 
     def dlstm(name, dh, cache, need_dx=False):
         # what `two_backward` takes: dW is the place of Wx and Wh, which lie one after the other
