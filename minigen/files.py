@@ -27,9 +27,10 @@ def write_atomically(path, write) -> None:
 
 
 def write_csv(path, rows: list[dict]) -> None:
-    """Rows with the same names as a CSV file, whole or not at all."""
+    """Rows as a CSV file, whole or not at all; what a row lacks is empty."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0], lineterminator="\r\n")
+    names = dict.fromkeys(name for row in rows for name in row)  # a run may have begun with fewer
+    writer = csv.DictWriter(text, names, lineterminator="\r\n")
     writer.writeheader()
     writer.writerows(rows)
     write_atomically(path, lambda file: file.write(text.getvalue().encode("utf-8", "backslashreplace")))

@@ -18,14 +18,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tqdm import tqdm
-
 from minigen.errors import MinigenError, Parser, number, run
 from minigen.files import write_csv
 from minigen.metre import METRES
 from minigen.music.alike import repeats
 from minigen.music.folders import LIKE, SAME, midi_files
 from minigen.music.midi import Refused, read_song
+from minigen.progress import progress
 
 UNREAD = ("not MIDI", "not opened", "too large", "folder")  # the codes of what does not even parse
 REMEDIES = {
@@ -71,7 +70,7 @@ def rows_of(folder: Path, limits: dict) -> list[dict]:
     rows, used = [], []
 
     def rolls():
-        for name, path in tqdm(files, "reading MIDI", disable=None, leave=False, delay=1):
+        for name, path in progress(files, "reading MIDI"):
             row, roll = row_of(name, path, limits)
             rows.append(row)
             if roll is not None:

@@ -33,6 +33,7 @@ from minigen.music.corpus import CORPORA, find_songs
 from minigen.music.dataset import split, trimmed
 from minigen.music.metrics import closes
 from minigen.ops import NO_END
+from minigen.progress import progress
 from minigen.run import checkpoint
 from minigen.run.folder import check_grid, print_found
 from minigen.run.likelihood import nats_per_step, nats_under_melody
@@ -158,7 +159,7 @@ def main():
         if part in found:
             print(f"  {what:20} {88 * found[part]:.3f}")
 
-    played = [perform(trained, args.bars * c.bar, seed) for seed in range(args.seeds)]
+    played = [perform(trained, args.bars * c.bar, seed) for seed in progress(range(args.seeds), "playing")]
     pieces, songs = [p.roll for p in played], train[0] + valid[0]
     stuck = [metrics.longest_stuck(piece) for piece in pieces]
     made, real = metrics.notes_per_step(pieces), metrics.notes_per_step(songs)
@@ -172,7 +173,7 @@ def main():
     else:
         print("  no more figures of music: it has no bars")
     if has_bars and c.end_bits:
-        on = [perform(trained, args.bars * c.bar, seed, end=NO_END) for seed in range(args.seeds)]
+        on = [perform(trained, args.bars * c.bar, seed, end=NO_END) for seed in progress(range(args.seeds), "playing")]
         ends = {"pieces": ours, "with no end known": [(p.roll, p.sounding) for p in on], "held-out songs": held_out}
         shares = ", ".join(f"{name} {np.mean([closes(*piece) for piece in ends[name]]):.0%}" for name in ends)
         print(f"  ends on a triad over its root, a half note or longer: {shares}")

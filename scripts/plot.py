@@ -6,6 +6,7 @@ python scripts/sample.py --trace piece.npz
 python scripts/plot.py piece.npz                                  a whole generated piece
 python scripts/plot.py piece.npz --step 37                        one step of it, in words and as piece-step37.png
 python scripts/plot.py piece.npz --replay samples/chorales.npz    plays it again: is it the same music?
+python scripts/plot.py song.mid --wav                             the sound of any MIDI file, song.wav
 """
 
 import sys
@@ -16,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from minigen.errors import MinigenError, Parser, number, run
 from minigen.music.corpus import CORPORA, find_songs
 from minigen.music.dataset import split, trim
+from minigen.music.synth import write_wav
 from minigen.run import checkpoint
 from minigen.run.passage import generated, pages, read
 from minigen.run.perform import music_of
@@ -43,10 +45,19 @@ def of_song(args) -> tuple[dict, object, str]:
     return read(model, trained.params, roll), c, f"{args.file.name}, {model.name}: {title}"
 
 
+def sound(args) -> int:
+    """The sound of a MIDI file."""
+    if not args.wav:
+        raise MinigenError(f"{args.file} is music: hear it with --wav, or name a checkpoint before it")
+    song, path = music_of(args.file, "4/4", "song"), args.out or Path(f"{args.file.stem}.wav")
+    print(f"wrote {path}: {write_wav(path, song.roll, song.sounding, song.bpm):.1f} seconds")
+    return 0
+
+
 def main():
     parser = Parser(description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("file", type=Path, metavar="FILE.npz", help="a checkpoint, or what scripts/sample.py --trace wrote")
+    add("file", type=Path, metavar="FILE", help="a checkpoint, what scripts/sample.py --trace wrote, or a MIDI file")
     add("song", nargs="?", type=Path, metavar="SONG.mid", help="what a checkpoint is to read")
     add("--step", type=number(0, 10**9, int), help="of a trace: only this new step of the piece, from 0")
     add(
@@ -55,10 +66,14 @@ def main():
         metavar="FILE.png",
         help="default: beside the trace, or here; pages are called FILE-barsN-M.png",
     )
+    add("--wav", action="store_true", help="of a MIDI file: its sound")
     add("--replay", type=Path, metavar="CHECKPOINT", help="of a trace: play it again with these weights, and compare")
     args = parser.parse_args()
-    if args.out and args.out.suffix != ".png":
-        raise MinigenError(f"{args.out} would be no PNG: name a --out that ends in .png")
+    ending = ".wav" if args.wav else ".png"
+    if args.out and args.out.suffix != ending:
+        raise MinigenError(f"{args.out} would be no {ending[1:].upper()}: name a --out that ends in {ending}")
+    if args.file.suffix.lower() in (".mid", ".midi"):
+        return sound(args)
     args.file = checkpoint.file_of(args.file)
     traced = is_trace(args.file)
     if not traced and (args.step is not None or args.replay):

@@ -7,6 +7,7 @@ python scripts/sample.py --key Am --chords "Am|Dm|E7"           in a key, one ch
 python scripts/sample.py --inject melody.mid                    the voices harmonise a melody
 python scripts/sample.py --finetune reset --finetune-rate 1e-4  the network trains on what it is playing
 python scripts/sample.py --album 58 --bars 32                   an hour: 58 pieces in one file, each from another song
+python scripts/sample.py --wav                                  its sound, too: no soundfont is needed
 python scripts/sample.py --trace piece.npz                      every number behind every step, for scripts/plot.py
 python scripts/sample.py --info                                 what is in the checkpoint
 """
@@ -32,6 +33,8 @@ from minigen.music.midi import Song
 from minigen.music.midi_out import write_midi
 from minigen.music.songset import SongSet
 from minigen.music.steering import Steering, steer, top_line
+from minigen.music.synth import write_wav
+from minigen.progress import progress
 from minigen.run import checkpoint
 from minigen.run.finetune import MODES, Finetune
 from minigen.run.folder import check_grid, print_found
@@ -71,6 +74,7 @@ def arguments():
     add = parser.add_argument_group("what is written").add_argument
     add("--bpm", type=number(*BPM), help="quarters per minute (default: those of the primer or melody, or 120)")
     add("--out", type=Path, default=Path("generated"), metavar="FOLDER", help="where to write")
+    add("--wav", action="store_true", help="its sound, too")
     add("--trace", type=Path, metavar="FILE.npz", help="every number behind every step, for scripts/plot.py")
     args = parser.parse_args()
     if args.trace and (args.num_outputs > 1 or args.album):
@@ -129,7 +133,7 @@ def album(args, trained, asked: Steering | None, label: str, bpm: float):
     played before an error or Ctrl-C is written."""
     c, pieces, songs, ended = trained.model.config, [], songs_of(args, trained), None
     try:
-        for seed in tqdm(range(args.seed, args.seed + args.album), "playing", disable=None, leave=False):
+        for seed in progress(range(args.seed, args.seed + args.album), "playing pieces"):
             song = song_of(len(songs), seed)
             primer, head = begin(trained.model, songs.rolls[song], args.bars, args.primer_bars)
             sounds = sounding_head(songs.rolls[song], songs.sounding(song), head, c.bar)
@@ -148,7 +152,10 @@ def album(args, trained, asked: Steering | None, label: str, bpm: float):
         write_midi(f"{name}.mid", roll, bpm, sounding, metre=c.metre)
         title = f"{label}, {trained.model.name}, seeds {args.seed} to {args.seed + len(pieces) - 1}"
         drawn = attempt(f"the picture {name}.png", lambda: plot_album(f"{name}.png", pieces, c.bar, title))
-        files, notes = f"{name}.mid{f' and {name}.png' * drawn}", metrics.notes_per_step([p.roll for p in pieces])
+        if args.wav:
+            write_wav(f"{name}.wav", roll, sounding, bpm)
+        files = ", ".join([f"{name}.mid", *[f"{name}.png"] * drawn, *[f"{name}.wav"] * args.wav])
+        notes = metrics.notes_per_step([p.roll for p in pieces])
         print(
             f"wrote {files}: {plural(len(pieces), 'piece')}, {len(roll):,} steps, {notes:.2f} notes per step; ", end=""
         )
@@ -215,7 +222,9 @@ def main():
         write_midi(f"{name}.mid", roll, bpm, sounding, metre=metre)
         picture = f"{name}.png", roll, len(head), bar, f"{label}, {model.name}, seed {seed}", sounding
         drawn = attempt(f"the picture {name}.png", lambda picture=picture: plot_roll(*picture))
-        wrote = f"{name}.mid and {name}.png" if drawn else f"{name}.mid"
+        if args.wav:
+            write_wav(f"{name}.wav", roll, sounding, bpm)
+        wrote = ", ".join([f"{name}.mid", *[f"{name}.png"] * drawn, *[f"{name}.wav"] * args.wav])
         print(f"{word} {wrote}: {len(rows) / bar:g} bars in {took:.2f} s, ", end="")
         print(f"{metrics.notes_per_step([rows]):.2f} notes per step; {begins}")
         for line in remarks(played, asked, bar):

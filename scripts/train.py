@@ -177,7 +177,7 @@ def main(ranks: Ranks):
     better = [name for name, value in baselines.items() if value <= best["valid_cells"]]
     if better:
         print(f"take care: simple guesses do better than this ({', '.join(better)}): train longer, or on more songs")
-    print(f"hear it: {command('sample', path / 'best.npz')}")
+    print(f"look at it: {path / 'report.html'}; hear it: {command('sample', path / 'best.npz')}")
     if ended == "stopped":
         print(f"stopped and saved; go on: {command('train', '--resume', path)}")
     if took:

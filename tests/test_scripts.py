@@ -100,7 +100,8 @@ def test_a_run_folder_holds_what_was_promised(music, tmp_path):
     out = done("train", tmp_path / "music", "--batch", 2, "--steps", 2, "--model", "final", "--out", tmp_path / "run")
     names = {path.name for path in (tmp_path / "run").iterdir()}
     expected = {"config.json", "metrics.csv", "last.npz", "best.npz", "judged.npz", "loss.png", "refused.txt"}
-    expected |= {"warnings.txt", "sample-000002.mid", "passage-000002.png"}
+    expected |= {"warnings.txt", "sample-000000.mid", "sample-000002.mid", "passage-000002.png"}
+    expected |= {"report.html", "gradients.png"}
     assert names == expected
     assert "broken.mid" in (tmp_path / "run" / "refused.txt").read_text()
     assert re.search(r"refused .*broken\.mid: ", out)

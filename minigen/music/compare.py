@@ -12,6 +12,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from minigen.music.metrics import METRICS, measure
+from minigen.progress import progress
 
 FOLDS, ROUNDS = 5, 1000
 
@@ -26,7 +27,7 @@ class Windows(NamedTuple):
 def windows_of(pieces, bars: int = 8, bar: int = 16) -> Windows:
     """All whole windows of so many bars."""
     values, numbers = [], []
-    for n, (struck, sounding) in enumerate(pieces):
+    for n, (struck, sounding) in enumerate(progress(pieces, "measuring the music")):
         for begin in range(0, len(struck) - bars * bar + 1, bars * bar):
             part = slice(begin, begin + bars * bar)
             values.append(measure(struck[part], sounding[part], bar))

@@ -12,6 +12,7 @@ from minigen.music.folders import cached, each_once, read_songs
 from minigen.music.midi import CODE, KEYS, LOWEST, Refused
 from minigen.music.songset import SongSet
 from minigen.music.toys import toy_songs
+from minigen.progress import progress
 
 
 def bach_chorales(log=None, metre: str = "4/4") -> SongSet:
@@ -34,7 +35,8 @@ def _parse_all(log, metre: str) -> SongSet:
     if log is not None:
         log("reading the chorales, this once (about a minute)")
     songs = SongSet([], [], metre=metre)
-    for path in sorted(map(Path, corpus.getComposer("bach")), key=lambda path: path.name):
+    paths = sorted(map(Path, corpus.getComposer("bach")), key=lambda path: path.name)
+    for path in progress(paths, "reading the chorales"):
         try:
             # forced: music21's own cache would only leave a copy of every score in the temporary folder
             songs.add(path.name, *_rolls(converter.parse(path, forceSource=True), metre))

@@ -12,12 +12,11 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from tqdm import tqdm
-
 from minigen.errors import MinigenError
 from minigen.music.alike import repeats
 from minigen.music.midi import CODE, SUFFIXES, Refused, contents, read_song
 from minigen.music.songset import VERSION, SongSet
+from minigen.progress import progress
 
 
 def cache_folder() -> Path:
@@ -153,7 +152,7 @@ def _read_folder(folder: Path, limits: tuple, cache: bool) -> SongSet:
 
 def _read_files(files: list[tuple[str, Path]], limits: tuple) -> SongSet:
     songs = SongSet([], [], metre=limits[-1])
-    for name, path in tqdm(files, "reading MIDI", disable=None, leave=False, delay=2):
+    for name, path in progress(files, "reading MIDI"):
         try:
             song = read_song(path, *limits)
         except Refused as reason:

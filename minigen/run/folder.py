@@ -17,9 +17,10 @@ from minigen.music.midi_out import write_midi
 from minigen.music.songset import SongSet
 from minigen.run import checkpoint, sample
 from minigen.run.passage import read
-from minigen.run.plots import plot_loss, plot_passage
+from minigen.run.plots import plot_gradients, plot_loss, plot_passage
 from minigen.run.ranks import Ranks
 from minigen.run.train import COUNTERS, Run
+from minigen.run.web import report_page
 
 SHOWN = 8  # refused files, and warnings, on the screen
 
@@ -70,7 +71,9 @@ def resumed(folder: Path, xp):
         rows = []
         if (folder / "metrics.csv").exists():
             with open(folder / "metrics.csv", newline="", encoding="utf-8") as file:
-                rows = [{name: json.loads(value) for name, value in row.items()} for row in csv.DictReader(file)]
+                rows = [
+                    {name: json.loads(value) for name, value in row.items() if value} for row in csv.DictReader(file)
+                ]
         rows = [row for row in rows if row["step"] <= counters["step"]]
         if rows and "seconds" not in counters:  # of an older run
             counters["seconds"] = rows[-1]["seconds"]
@@ -138,7 +141,7 @@ class Folder:
         self.ranks = ranks  # the first of which writes
         self.example = song
         self.song = song if model.needs_classes else None  # whose classes are played
-        self.drawn = self.played = True  # so far: what cannot be written is said once
+        self.drawn = self.played = self.told = True  # so far: what cannot be written is said once
 
     def begin(self, config: dict) -> None:
         """The weights before the first step, then config.json: a folder that has it can be resumed."""
@@ -182,18 +185,21 @@ class Folder:
     def report(self) -> None:
         write_csv(self.path / "metrics.csv", self.state.rows)
 
-    def play(self, seed: int) -> None:
-        """A piece of 16 bars by the weights as they are, where they are; the pictures of the losses, and of what they
-        make of a held-out song."""
+    def draw(self) -> None:
+        """The pictures: of the losses, of the gradients, of what the weights make of a held-out song."""
         c, step = self.model.config, self.state.step
         loss, passage = self.path / "loss.png", self.path / f"passage-{step:06}.png"
         title = f"{self.model.name} after {step} steps: the beginning of a held-out song"
 
-        def draw():
+        def pictures():
             plot_loss(loss, self.state.rows, self.baselines, self.model.unit)
+            plot_gradients(self.path / "gradients.png", self.state.rows)
             plot_passage(passage, read(self.model, self.state.average, self.example, c.fragment), c, title)
 
-        self.drawn = attempt(f"the picture {loss} or {passage}", draw, quiet=not self.drawn)
+        self.drawn = attempt(f"the picture {loss} or {passage}", pictures, quiet=not self.drawn)
+
+    def play(self, seed: int) -> None:
+        """A piece of 16 bars by the weights as they are, where they are, with the same uniforms each time."""
         trained = checkpoint.Trained(self.model, self.state.average, {}, None)
         path, metre = self.path / f"sample-{self.state.step:06}.mid", self.model.config.metre
 
@@ -202,3 +208,13 @@ class Folder:
             write_midi(path, roll, sounding=sample.sounding_of(trained, roll, seed), metre=metre)
 
         self.played = attempt(f"the piece {path}", write, quiet=not self.played)
+
+    def write_page(self) -> None:
+        """report.html, for a browser."""
+        path = self.path / "report.html"
+
+        def write():
+            page = report_page(self.path, self.model, self.about, self.state.rows, self.baselines).encode()
+            write_atomically(path, lambda file: file.write(page))
+
+        self.told = attempt(f"the report {path}", write, quiet=not self.told)

@@ -25,6 +25,7 @@ from minigen.music.dataset import whole_songs
 from minigen.music.midi_out import ringing
 from minigen.music.steering import top_line
 from minigen.ops import one_hot, pitch_classes
+from minigen.progress import progress
 from minigen.voices import force_truth, voices_forward
 
 CLASSES, KEYS = 5, 7  # the largest chord that every rung of the ladder can play
@@ -224,7 +225,7 @@ def nats_per_step(
     """
     filtered = model.conditional and model.config.voice_hidden
     found = []
-    for run in range(runs if filtered else 1):
+    for run in progress(range(runs if filtered else 1), "measuring"):
         own = both = counted = left_out = 0
         state = None
         for first, batch in whole_songs(songs, model.config.past, model.config.fragment):

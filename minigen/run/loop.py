@@ -10,8 +10,9 @@ from minigen.music.dataset import Dataset
 from minigen.run.folder import Folder
 from minigen.run.meta import Meta
 from minigen.run.ranks import Ranks
-from minigen.run.train import READ, Run, interval, judge, rate_at, update, validate
+from minigen.run.train import READ, Run, interval, judge, norms_of, rate_at, update, validate
 
+HEARD = (100, 1_000, 10_000, 100_000)  # steps after which it plays, beside the first and the last
 PATIENCE = 6, 150  # validations, and steps, without a better one before the rate falls, on a plateau
 
 
@@ -35,6 +36,8 @@ def loop(args, model, state: Run, folder: Folder, data: Dataset, valid: tuple, s
     done = share(0)
     if linear and state.step and rate_at(args.rate, state.step, done) > 1.01 * state.rate:
         print(f"the rate rises from {state.rate:.2g} to {rate_at(args.rate, state.step, done):.2g}, for the end is new")
+    if not state.step and not ranks.rank:
+        folder.play(args.seed)
     while not ended:
         if linear:
             state.rate = rate_at(args.rate, state.step, ranks.broadcast(done) if args.minutes else done)
@@ -42,6 +45,8 @@ def loop(args, model, state: Run, folder: Folder, data: Dataset, valid: tuple, s
         spent = time.monotonic() - began
         done = share(spent)
         agreed = ranks.agree(stop.code or done >= 1)
+        if state.step in HEARD and not ranks.rank:
+            folder.play(args.seed)
         reached = args.steps and state.step >= args.steps  # which all ranks know, and agree on a step later
         ended = "stopped" if agreed > 1 else "done" if agreed or reached else ""
         mean = state.read() if state.step % READ == 0 or ended or not state.mean else state.mean
@@ -60,7 +65,7 @@ def loop(args, model, state: Run, folder: Folder, data: Dataset, valid: tuple, s
         shown = found["loss"]
         row = {"step": state.step, "seconds": state.seconds, "rate": rate}
         row |= {f"train_{name}": value for name, value in mean.items()}
-        state.rows.append(row | {f"valid_{name}": value for name, value in found.items()})
+        state.rows.append(row | {f"valid_{name}": value for name, value in found.items()} | norms_of(state.gradient))
         training, held_out = (
             " + ".join(f"{p[n]:.4f}" for n in p if n not in ("loss", "sustain")) for p in (mean, found)
         )
@@ -76,7 +81,9 @@ def loop(args, model, state: Run, folder: Folder, data: Dataset, valid: tuple, s
             folder.report()
             folder.save_all(verdict)
             if state.step % (10 * every) == 0 or ended:
+                folder.draw()
                 folder.play(args.seed)
+            folder.write_page()
         ended = ended or ("flat" if verdict == "over" else "")
     bar.close()
     return ended, agreed if ended == "stopped" else 0

@@ -11,6 +11,7 @@ from minigen.music import metrics, steering
 from minigen.music.dataset import trim
 from minigen.music.midi import LONGEST, Refused, Song, read_song
 from minigen.music.steering import Steering
+from minigen.progress import progress
 from minigen.run.checkpoint import Trained
 from minigen.run.finetune import Finetune, play_learning
 from minigen.run.sample import play, sounding_of
@@ -46,7 +47,7 @@ def perform(
     playing = play_learning(trained, tune, **settings) if tune else play(trained, **settings)
     rows, traces, entropy, ended = [], [], [], None
     try:
-        for keys, trace in islice(playing, steps):
+        for keys, trace in progress(islice(playing, steps), "playing", steps):
             rows.append(keys)
             traces += [trace] * traced
             p = trace.get("voices.p", np.zeros((0, 1, 1)))[:, 0]

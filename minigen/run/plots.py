@@ -98,6 +98,22 @@ def plot_loss(path, rows: list[dict], baselines: dict[str, float], unit: str) ->
     save(figure, path)
 
 
+def plot_gradients(path, rows: list[dict]) -> None:
+    """The norm of the gradient of each part of the network over steps, as it was at each validation."""
+    figure = Figure(figsize=(8, 4.5))
+    axes = figure.subplots()
+    names = [name for name in rows[-1] if name.startswith("grad_")]
+    for n, name in enumerate(names):
+        points = [(row["step"], row[name]) for row in rows if row.get(name)]
+        axes.plot(*zip(*points, strict=True), label=name[5:], ls=("-", "--", ":")[n // 10 % 3]) if points else None
+    axes.set_yscale("log")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("step")
+    axes.legend(frameon=False, fontsize=7, ncols=2)
+    axes.set_title("norm of the gradient of each part", fontsize=10, loc="left")
+    save(figure, path)
+
+
 def plot_passage(path, passage: dict, config, title: str, read: bool = True) -> None:
     """A passage (minigen/run/passage.py) from top to bottom over its bars: the decisions, the loss of every cell, the
     reader's weights, each voice's distribution, the chances of the octaves. `read`: it was a song, and not played."""

@@ -37,6 +37,7 @@ class Run:
     mean: dict[str, float] = field(default_factory=dict)  # running means of the training losses
     rows: list[dict] = field(default_factory=list)  # what metrics.csv holds
     ledger: Ledger | None = None  # losses that are not in `mean` yet
+    gradient: Params | None = None  # of the last step
 
     def __post_init__(self):
         self.ledger = self.ledger or Ledger(self.params)
@@ -80,7 +81,7 @@ def update(model, run: Run, dataset: Dataset, seed: int, rows, meta: Meta | None
     flat, run.moments = adam(run.params.flat, grads.flat, run.moments, run.rate, run.ledger.finite)
     run.params = run.params.with_flat(flat)
     run.average = run.params.with_flat(averaged(run.average.flat, flat, run.step, run.ledger.finite))
-    run.step += 1
+    run.step, run.gradient = run.step + 1, grads
     if run.ledger.xp is np:  # nothing to wait for
         run.read()
     return losses
@@ -89,6 +90,15 @@ def update(model, run: Run, dataset: Dataset, seed: int, rows, meta: Meta | None
 def parts_of(loss, trace: dict) -> dict:
     """The loss and its parts, by name, where they are: {"loss": ..., "cells": ..., "decoder": ...}."""
     return {"loss": loss} | {name[5:]: value for name, value in trace.items() if name.startswith("loss.")}
+
+
+def norms_of(grads: Params) -> dict[str, float]:
+    """The norm of the gradient of each part: {"grad_reader": ...}, over its weights and biases."""
+    sums = {}
+    for name, view in grads.views.items():
+        part = f"grad_{name.rpartition('.')[0]}"
+        sums[part] = sums.get(part, 0.0) + float((view * view).sum())
+    return {part: math.sqrt(value) for part, value in sums.items()}
 
 
 def validate(model, params: Params, songs: list, seed: int, meta: Meta | None = None, sounding=None) -> dict:
