@@ -1,5 +1,5 @@
-"""Keys told from the top down: the decisions of many steps, those of the first key of each, then those of the second,
-..., so that they are made at once, in one array."""
+"""Where the decisions of many steps stand in one array. A step is told key by key, from the top down; the array holds
+the first decision of every step, then the second of every step that has one, and so on: all are computed at once."""
 
 from typing import Any, NamedTuple
 
@@ -26,14 +26,14 @@ def places_of(x, stop: bool = True) -> Places:
     return Places(step, voice, at)
 
 
-def told(of: str, places: Places) -> dict:
-    """Places as a rung is given them (minigen/draws.py): {"decisions.step": ...} where they are `of` decisions."""
-    return {f"{of}.{name}": array for name, array in places._asdict().items()}
+def prefixed(prefix: str, places: Places) -> dict:
+    """Places under the names of `given` (minigen/draws.py): {"decisions.step": ...} for the prefix "decisions"."""
+    return {f"{prefix}.{name}": array for name, array in places._asdict().items()}
 
 
-def places_in(given: dict, of: str) -> Places | None:
-    """Of what a rung is given, the places of these; None where it is not told."""
-    return Places(*(given[f"{of}.{name}"] for name in Places._fields)) if f"{of}.at" in given else None
+def places_in(given: dict, prefix: str) -> Places | None:
+    """The places under this prefix in `given`; None where there are none."""
+    return Places(*(given[f"{prefix}.{name}"] for name in Places._fields)) if f"{prefix}.at" in given else None
 
 
 def from_top(x):

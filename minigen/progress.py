@@ -15,11 +15,11 @@ def progress(items: Iterable, what: str, total: int | None = None) -> Iterator:
     if sys.stderr.isatty():
         yield from tqdm(items, what, total, leave=False, delay=SOON)
         return
-    began = told = time.monotonic()
+    began = printed = time.monotonic()
     for n, item in enumerate(items, 1):
         yield item
         now = time.monotonic()
-        if now - told >= EVERY and n < total:
+        if now - printed >= EVERY and n < total:
             left = (now - began) / n * (total - n)
             print(f"{what}: {n} of {total}, {left:.0f} s left", file=sys.stderr, flush=True)
-            told = now
+            printed = now

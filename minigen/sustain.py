@@ -46,13 +46,23 @@ def around(x, step, key):
     return join(edge, x, edge)[step[:, None], key[:, None] + xp.arange(2 * NEAR + 1)]
 
 
-def goes_on(params, h, struck, before, after, step, key):
-    """h (M, H), rolls (M, 88) as above, of `after` what is above the keys; N steps and keys -> z (N,) logits, cache."""
+def goes_on_forward(params, h, struck, before, after, step, key):
+    """h (M, H), rolls (M, 88): struck now, sounding a step before, sounding now (read above the keys alone); N steps
+    and keys -> z (N,) logits, cache."""
     above = around(after, step, key)[:, NEAR + 1 :]
-    seen = join(h[step], around(struck, step, key), around(before, step, key), above)
-    near, hidden = silu_forward(seen, *params.layer("near"))
+    inputs = join(h[step], around(struck, step, key), around(before, step, key), above)
+    near, hidden = silu_forward(inputs, *params.layer("near"))
     z, linear = linear_forward(near, *params.layer("goes_on"))
-    return z[:, 0], (hidden, linear)
+    return z[:, 0], (hidden, linear, h.shape[1])
+
+
+def goes_on_backward(dz, cache):
+    """dz (N,) -> dh of each of the N answers (N, H), gradients by layer. Music needs no gradient."""
+    hidden, linear, H = cache
+    dnear, *dgoes_on = linear_backward(dz[:, None], linear)
+    # in the forward pass this was: join(h[step], ...)
+    dinputs, *dhidden = silu_backward(dnear, hidden)
+    return dinputs[:, :H], {"near": dhidden, "goes_on": dgoes_on}
 
 
 def sustain_forward(params, struck, sounding, bits, mask, state, places: Places | None = None):
@@ -64,7 +74,7 @@ def sustain_forward(params, struck, sounding, bits, mask, state, places: Places 
     asked = before * (1 - struck)
     rows = [array.reshape(mask.size, -1) for array in (h, struck, before, after, asked)]
     key = (from_top(rows[4])[places.step] * rows[4][places.step] == places.voice[:, None] + 1).argmax(axis=1)
-    answers, layers = goes_on(params, *rows[:4], places.step, key)
+    answers, layers = goes_on_forward(params, *rows[:4], places.step, key)
     z = xp.zeros(rows[3].shape, answers.dtype)
     z[places.step, key] = answers
     (loss, _), masked = masked_loss_forward(z.reshape(after.shape), after, asked, mask)
@@ -73,28 +83,25 @@ def sustain_forward(params, struck, sounding, bits, mask, state, places: Places 
 
 def sustain_backward(cache) -> dict:
     """-> gradients by layer: {"sustain": (dWx, dWh, db), "near": (dW, db), "goes_on": (dW, db)}."""
-    lstm, (hidden, linear), masked, places, key = cache
+    lstm, layers, masked, places, key = cache
     dz = masked_loss_backward(masked)
-    # in the forward pass this was: z[places.step, key] = answers, and join(h[step], ...); music needs no gradient
-    dnear, *dgoes_on = linear_backward(dz.reshape(-1, 88)[places.step, key][:, None], linear)
-    dseen, *dhidden = silu_backward(dnear, hidden)
-    H = dseen.shape[1] - 5 * NEAR - 2
-    dh = by_step(dseen[:, :H], places).reshape(*dz.shape[:2], H)
-    _, dsustain = lstm_layer_backward(dh, lstm, need_dx=False)
-    return {"sustain": dsustain, "near": dhidden, "goes_on": dgoes_on}
+    # in the forward pass this was: z[places.step, key] = answers
+    dh, grads = goes_on_backward(dz.reshape(-1, 88)[places.step, key], layers)
+    _, dsustain = lstm_layer_backward(by_step(dh, places).reshape(*dz.shape[:2], -1), lstm, need_dx=False)
+    return {"sustain": dsustain} | grads
 
 
 def sustain_step(params, struck, sounding, bits, state, u):
     """struck (1, B, 88) now, sounding (1, B, 88) a step ago, uniforms u (1, B, 88) -> what sounds now, state."""
     xp = array_module(struck)
     (h, new_state), _ = lstm_layer(params, "sustain", join(struck, sounding, bits), state)
-    asked, on, step = sounding * (1 - struck), 1 * struck, xp.arange(struck.shape[1])
+    asked, after, step = sounding * (1 - struck), 1 * struck, xp.arange(struck.shape[1])
     rank = from_top(asked) * asked
     for voice in range(1, int(rank.max()) + 1):
         own = rank == voice
-        z, _ = goes_on(params, h[0], struck[0], sounding[0], on[0], step, own[0].argmax(axis=1))
-        on = xp.where(own & (u < sigmoid(z)[:, None]), 1, on)
-    return on.astype(struck.dtype), new_state
+        z, _ = goes_on_forward(params, h[0], struck[0], sounding[0], after[0], step, own[0].argmax(axis=1))
+        after = xp.where(own & (u < sigmoid(z)[:, None]), 1, after)
+    return after.astype(struck.dtype), new_state
 
 
 def empty_state(params, B: int) -> dict:

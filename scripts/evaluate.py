@@ -32,6 +32,7 @@ from minigen.music.baseline import baselines
 from minigen.music.corpus import CORPORA, find_songs
 from minigen.music.dataset import split, trimmed
 from minigen.music.metrics import closes
+from minigen.music.midi import SUFFIXES
 from minigen.ops import NO_END
 from minigen.progress import progress
 from minigen.run import checkpoint
@@ -47,7 +48,7 @@ OFF = 0.3  # notes per step, relative to the corpus
 
 def is_music(path: Path) -> bool:
     """Whether it is a MIDI file or a folder of them, and no checkpoint and no run."""
-    return path.suffix.lower() in (".mid", ".midi") or (path.is_dir() and not (path / "best.npz").exists())
+    return path.suffix.lower() in SUFFIXES or (path.is_dir() and not (path / "best.npz").exists())
 
 
 def music(args, trained) -> tuple[tuple, tuple, str]:
@@ -117,6 +118,7 @@ def main():
     add("--corpus", choices=CORPORA, help="a corpus instead of files")
     add("--seeds", type=number(1, 10**5, int), default=100, help="pieces to generate, of seeds 0, 1, ...")
     add("--bars", type=number(8, 10**4, int), default=16)
+    add("--temperature", type=number(0.01, 100), default=1.0, help="of the pieces: under 1 safer, over 1 wilder")
     add("--tell", action="store_true", help="train a classifier to tell the pieces from the songs")
     add("--metre", choices=list(METRES), default="4/4", help="of two folders (a checkpoint knows its own)")
     add("--particles", type=number(1, 10**5, int), default=64, help="of the likelihood, where it is an estimate")
@@ -159,7 +161,11 @@ def main():
         if part in found:
             print(f"  {what:20} {88 * found[part]:.3f}")
 
-    played = [perform(trained, args.bars * c.bar, seed) for seed in progress(range(args.seeds), "playing")]
+    def play(**end):
+        seeds = progress(range(args.seeds), "playing")
+        return [perform(trained, args.bars * c.bar, seed, temperature=args.temperature, **end) for seed in seeds]
+
+    played = play()
     pieces, songs = [p.roll for p in played], train[0] + valid[0]
     stuck = [metrics.longest_stuck(piece) for piece in pieces]
     made, real = metrics.notes_per_step(pieces), metrics.notes_per_step(songs)
@@ -173,7 +179,7 @@ def main():
     else:
         print("  no more figures of music: it has no bars")
     if has_bars and c.end_bits:
-        on = [perform(trained, args.bars * c.bar, seed, end=NO_END) for seed in progress(range(args.seeds), "playing")]
+        on = play(end=NO_END)
         ends = {"pieces": ours, "with no end known": [(p.roll, p.sounding) for p in on], "held-out songs": held_out}
         shares = ", ".join(f"{name} {np.mean([closes(*piece) for piece in ends[name]]):.0%}" for name in ends)
         print(f"  ends on a triad over its root, a half note or longer: {shares}")

@@ -18,8 +18,8 @@ from minigen.errors import MinigenError, Parser, run
 from minigen.files import write_atomically
 from minigen.ladder.conditional import Conditional
 from minigen.run import checkpoint
+from minigen.run.web import PAGE, filled
 
-PAGE = ROOT / "minigen" / "page"
 CODE = ("draws", "equations", "rung", "steering", "sound", "instrument", "roll", "inside", "keyboard", "page")
 DEFAULT = ROOT / "samples" / "chorales.npz"
 
@@ -41,12 +41,10 @@ def page_of(trained: checkpoint.Trained, label: str) -> str:
     about = f"{label}: {model.name}, {trained.params.flat.size:,} numbers"
     if "data" in trained.header:
         about += f", trained on {trained.header['data']}"
-    told = json.dumps({"name": label, "about": about, "config": config, "layers": layers_of(trained.params)})
+    known = json.dumps({"name": label, "about": about, "config": config, "layers": layers_of(trained.params)})
     code = "\n".join((PAGE / f"{name}.js").read_text(encoding="utf-8") for name in CODE)
-    text = (PAGE / "page.html").read_text(encoding="utf-8")
-    style = (PAGE / "style.css").read_text(encoding="utf-8")
-    model_line = f"const MODEL = {told.replace('<', chr(92) + 'u003c')};\n"
-    return text.replace("/* style.css */", style).replace("/* code */", model_line + code)
+    escaped = known.replace("<", "\\u003c")
+    return filled("page.html", {"code": f"const MODEL = {escaped};\n{code}"})
 
 
 def main():

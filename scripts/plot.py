@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from minigen.errors import MinigenError, Parser, number, run
 from minigen.music.corpus import CORPORA, find_songs
 from minigen.music.dataset import split, trim
+from minigen.music.midi import SUFFIXES
 from minigen.music.synth import write_wav
 from minigen.run import checkpoint
 from minigen.run.passage import generated, pages, read
@@ -47,9 +48,11 @@ def of_song(args) -> tuple[dict, object, str]:
 
 def sound(args) -> int:
     """The sound of a MIDI file."""
+    if args.song or args.step is not None or args.replay:
+        raise MinigenError(f"{args.file} is music, and has no steps to look into: leave all but --wav and --out out")
     if not args.wav:
         raise MinigenError(f"{args.file} is music: hear it with --wav, or name a checkpoint before it")
-    song, path = music_of(args.file, "4/4", "song"), args.out or Path(f"{args.file.stem}.wav")
+    song, path = music_of(args.file, "none", "song"), args.out or Path(f"{args.file.stem}.wav")
     print(f"wrote {path}: {write_wav(path, song.roll, song.sounding, song.bpm):.1f} seconds")
     return 0
 
@@ -72,9 +75,11 @@ def main():
     ending = ".wav" if args.wav else ".png"
     if args.out and args.out.suffix != ending:
         raise MinigenError(f"{args.out} would be no {ending[1:].upper()}: name a --out that ends in {ending}")
-    if args.file.suffix.lower() in (".mid", ".midi"):
+    if args.file.suffix.lower() in SUFFIXES:
         return sound(args)
     args.file = checkpoint.file_of(args.file)
+    if args.wav:
+        raise MinigenError(f"--wav is for a MIDI file, and {args.file} is none: sample.py --wav plays a checkpoint")
     traced = is_trace(args.file)
     if not traced and (args.step is not None or args.replay):
         raise MinigenError(f"--step and --replay are for what sample.py --trace wrote: {args.file} is none")

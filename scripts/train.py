@@ -18,8 +18,9 @@ per cell, and + nats per key of the octave decoder), that of the lengths (nats p
 --schedule linear, the default where an end is asked for: the rate rises over 50 steps, then falls to 0 at the end.
 --schedule plateau, the diary's: it is multiplied by 0.3 when the last six held-out losses (of 150 steps at least) were
 no best, and training then goes on from the best weights; at 1e-5 it ends. What is judged, and plays, is a running mean
-of the weights. The run folder holds config.json, metrics.csv, last.npz, best.npz, judged.npz, loss.png, refused.txt,
-warnings.txt, and after every ten held-out losses a piece and a picture of what the network makes of a held-out song.
+of the weights. The run folder holds report.html, all of it for a browser; config.json, metrics.csv, last.npz, best.npz,
+judged.npz, refused.txt, warnings.txt; after every ten held-out losses loss.png, gradients.png, a picture of what the
+network makes of a held-out song, and a piece, which is also played before the first step and after 100, 1,000, ....
 """
 
 import sys

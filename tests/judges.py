@@ -1288,9 +1288,9 @@ def judge_places(m):
     same(m.by_step(np.array([[1.0], [10], [100]]), keys), [[0], [101], [10]])
     none = m.places_of(0 * x, stop=False)
     same(m.by_step(np.zeros((0, 2)), none), np.zeros((3, 2)))
-    assert set(m.told("questions", keys)) == {"questions.step", "questions.voice", "questions.at"}
+    assert set(m.prefixed("questions", keys)) == {"questions.step", "questions.voice", "questions.at"}
     assert m.places_in({"decisions.at": 0}, "questions") is None
-    same(m.places_in(m.told("questions", keys), "questions").step, keys.step)
+    same(m.places_in(m.prefixed("questions", keys), "questions").step, keys.step)
 
 
 JUDGES = {

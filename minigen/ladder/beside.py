@@ -1,7 +1,7 @@
 """What is trained beside a rung, with no gradient between them: the octave decoder, the sustain decoder."""
 
 from minigen.decoder import octaves_backward, octaves_forward
-from minigen.places import places_in, told
+from minigen.places import places_in, prefixed
 from minigen.sustain import empty_state, questions, sustain_backward, sustain_forward
 
 
@@ -10,7 +10,7 @@ def beside_prepared(c, batch: dict) -> dict:
     if not (c.sustain and "sounding" in batch):
         return {}
     mask = batch["mask"]
-    return told("questions", questions(batch["roll"][-len(mask) :], batch["sounding"], mask))
+    return prefixed("questions", questions(batch["roll"][-len(mask) :], batch["sounding"], mask))
 
 
 def beside_forward(c, params, batch: dict, truth, bits, state, given):

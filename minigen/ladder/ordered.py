@@ -21,7 +21,7 @@ from minigen.ordered import (
     ordered_shapes,
     paths_of,
 )
-from minigen.places import places_in, places_of, told
+from minigen.places import places_in, places_of, prefixed
 from minigen.reader import history_backward, history_forward
 
 
@@ -61,7 +61,7 @@ class Ordered(History):
 
     def prepared(self, batch):
         places = places_of(batch["roll"][-len(batch["mask"]) :].reshape(-1, 88))
-        return super().prepared(batch) | told("decisions", places)
+        return super().prepared(batch) | prefixed("decisions", places)
 
     def keep(self, u, dtype):
         """Uniforms, or None -> what is left of each unit: 0, or 1 / (1 - dropout); None."""

@@ -12,6 +12,7 @@ const join = (...parts) => {
   for (const part of parts) { whole.set(part, at); at += part.length; }
   return whole;
 };
+const struckKeys = (keys) => [...keys.keys()].filter((k) => keys[k]);
 const pitchClasses = (keys) => {
   const classes = new Float64Array(12);
   keys.forEach((on, k) => { if (on) classes[k % 12] = 1; });
@@ -49,9 +50,10 @@ function linear(x, W, b) {
 const silu = (x, W, b) => linear(x, W, b).map((a) => a * sigmoid(a));
 
 function softmax(z) {
-  const top = z.reduce((a, b) => Math.max(a, b), -Infinity), e = z.map((value) => Math.exp(value - top));
+  const top = z.reduce((a, b) => Math.max(a, b), -Infinity);
+  const e = z.map((value) => (value > -Infinity ? Math.exp(value - top) : 0));
   const total = e.reduce((a, b) => a + b, 0);
-  return e.map((value) => value / total);
+  return e.map((value) => (total > 0 ? value / total : 0));  // 0 where every outcome is knocked out
 }
 
 // ---- lstm.py: the gates stand in the order i f o g
@@ -107,13 +109,13 @@ function keepPauseProbability(z, allowed) {
     const top = values.reduce((a, b) => Math.max(a, b), -Infinity);
     return top + Math.log(values.reduce((sum, value) => sum + Math.exp(value - top), 0));
   };
-  const some = kept.some(Number.isFinite), shift = some ? logSum(keys) - logSum(kept) : 0;
+  const anyKept = kept.some(Number.isFinite), shift = anyKept ? logSum(keys) - logSum(kept) : 0;
   return join(keys.map((value) => value + shift), z.slice(K));
 }
 
 const steeredDraw = (z, u, allowed) => draw(allowed ? keepPauseProbability(z, allowed) : z, u, allowed);
 
-// Each voice reads what those before it played, and draws; muted voices are silent, and are not heard.
+// Each voice reads what those before it played, and draws. What a muted voice plays is left out, and is not read.
 function voices(params, config, features, state, given, temperature) {
   const p = [], notes = [], next = {};
   let played = new Float64Array(config.keys);
@@ -142,6 +144,7 @@ function decide(params, features, played, last, temperature) {
   return z.map((value, k) => (k === K || under < 0 || k < under ? value / temperature : -Infinity));
 }
 
+// What a muted voice plays is left out; the voices after it still go on below it.
 function ordered(params, config, features, given, temperature) {
   const K = config.keys, V = given.notes ? given.notes.length : config.voices, p = [], notes = [];
   let played = new Float64Array(K), last = new Float64Array(K), over = false;

@@ -74,13 +74,13 @@ class Inside {
 
   show(t) {
     const {instrument} = this, made = instrument.steps[t];
-    if (!made) return;
+    if (!made || !made.trace) return;
     const {trace} = made, {config} = instrument, colour = this.colours();
     const entropies = instrument.entropies(t);
     trace["reader.w"].forEach((w, l) => {
       this.lags[l].share.style.width = `${Math.round(110 * w)}px`;
       const then = instrument.steps[t - config.lags[l]];
-      const found = then ? [...then.keys.keys()].filter((k) => then.keys[k]).map(nameOf).join(" ") : "";
+      const found = then ? struckKeys(then.keys).map(nameOf).join(" ") : "";
       this.lags[l].text.textContent = `${percent(w)} ${found}`;
     });
     this.voices.forEach(({canvas, text}, v) => {
@@ -91,14 +91,15 @@ class Inside {
       canvas.setAttribute("role", "img");
       canvas.setAttribute("aria-label", `voice ${v + 1} ${text.textContent}`);
     });
-    const keys = [...made.keys.keys()].filter((k) => made.keys[k]);
+    const keys = struckKeys(made.keys);
     const struck = new Set(config.keys === 12 ? keys.map((k) => k % 12) : keys);
-    const most = Math.log(config.keys + 1), sum = entropies.slice(0, struck.size + 1).reduce((a, b) => a + b, 0);
-    this.sure.textContent = `How open it was: ${sum.toFixed(2)} nats in the voices that told something (one that knows nothing has ${most.toFixed(2)}).`;
+    const most = Math.log(config.keys + 1), told = config.in_order ? struck.size + 1 : config.voices;
+    const sum = entropies.slice(0, told).reduce((a, b) => a + b, 0);
+    this.sure.textContent = `Entropy of the ${told} distributions drawn from: ${sum.toFixed(2)} nats (all outcomes alike: ${(told * most).toFixed(2)}).`;
     this.chances.textContent = `Struck: ${keys.map(nameOf).join(" ") || "nothing"}. The chance of each ${config.keys === 12 ? "class" : "key"}:`;
     bars(this.keys, trace["cells.P"], struck, colour);
     if (this.decoder) bars(this.decoder, trace["decoder.p"], new Set(keys), colour);
-    const asked = trace["sustain.p"] ? [...trace["sustain.p"].keys()].filter((k) => trace["sustain.p"][k] > 0) : [];
+    const asked = trace["sustain.p"] ? struckKeys(trace["sustain.p"]) : [];
     this.lengths.textContent = asked.length
       ? `Goes on sounding? ${asked.map((k) => `${nameOf(k)} ${percent(trace["sustain.p"][k])} ${made.sounding[k] ? "yes" : "no"}`).join(", ")}` : "";
   }
@@ -106,7 +107,7 @@ class Inside {
   words(t) {
     const {instrument} = this, made = instrument.steps[t], {bar} = instrument;
     if (!made) return "";
-    const keys = [...made.keys.keys()].filter((k) => made.keys[k]).map(nameOf).join(" ");
+    const keys = struckKeys(made.keys).map(nameOf).join(" ");
     return `Step ${t}, bar ${Math.floor(t / bar) + 1}, 16th ${(t % bar) + 1} of ${bar}: ${made.mine ? "you play" : "it plays"} ${keys || "nothing"}.`;
   }
 }

@@ -1,6 +1,8 @@
 // What the page knows: the music so far with every number behind it, what was asked for, and what comes next. No screen.
 "use strict";
 
+const KEPT = 4096;  // steps whose numbers and states are kept, some 80 MB; of older ones the notes stay
+
 class Instrument {
   constructor(model) {
     this.model = model;  // {config, layers, name, ...}
@@ -9,7 +11,7 @@ class Instrument {
     this.settings = {seed: 0, temperature: 1, bpm: 120, bars: 16, key: "", chords: []};
     this.muted = new Set();  // voices
     this.off = new Set();    // lags
-    this.melody = new Map(); // step -> Map(key -> steps that it sounds), to be harmonised
+    this.melody = new Map(); // step -> {key, length}, to be harmonised: one line, a note ends where the next begins
     this.turns = [];         // {begin, end, keys: Map(step -> Set(keys)), held}: what a person played
     this.pending = [];       // [key, step, steps]: what a person is playing now
     this.begin();
@@ -21,9 +23,10 @@ class Instrument {
     this.steps = [];
   }
 
-  // Everything from step t on is to be played anew; nothing before it changes.
+  // Everything from step t on is to be played anew; nothing before it changes, nor what is older than KEPT steps.
   changed(t) {
-    if (t < this.steps.length) this.steps.length = Math.max(t, 0);
+    t = Math.max(t, this.steps.findIndex(({state}) => state) + (this.steps.length > KEPT ? 1 : 0), 0);
+    if (t < this.steps.length) this.steps.length = t;
   }
 
   turnAt(t) {
@@ -43,12 +46,9 @@ class Instrument {
   // The melody's keys that strike at step t, and its key that sounds on from before, or 88.
   melodyAt(t) {
     const strikes = new Float64Array(88);
-    for (const key of (this.melody.get(t) || new Map()).keys()) strikes[key] = 1;
-    let ceiling = 88;
-    if (!strikes.some(Boolean))
-      for (const [begin, keys] of this.melody)
-        for (const [key, length] of keys) if (begin < t && t < begin + length) ceiling = key;
-    return [strikes, ceiling];
+    const begin = Math.max(...[...this.melody.keys()].filter((step) => step <= t)), note = this.melody.get(begin);
+    if (begin === t) strikes[note.key] = 1;
+    return [strikes, note && begin < t && t < begin + note.length ? note.key : 88];
   }
 
   given(t) {
@@ -75,16 +75,16 @@ class Instrument {
     const made = step(layers, this.config, state, this.given(t), this.settings.temperature);
     const turn = this.turnAt(t);
     if (turn || this.melody.size) this.hold(made, t, turn);
-    this.steps.push({...made, mine: Boolean(turn), classes: this.classesAt(t)});
-    return made;
+    this.steps.push({...made, mine: Boolean(turn), keys: Uint8Array.from(made.keys), sounding: Uint8Array.from(made.sounding)});
+    if (t >= KEPT) this.steps[t - KEPT].state = this.steps[t - KEPT].trace = null;
   }
 
   // Notes that a person gave sound as long as they were held, whatever the sustain decoder would say.
   hold(made, t, turn) {
     const sounding = Float64Array.from(made.sounding);
-    const keep = (key, begin, length) => { if (begin < t) sounding[key] = t < begin + length ? 1 : made.keys[key]; };
-    for (const [begin, keys] of this.melody) for (const [key, length] of keys) if (t <= begin + length) keep(key, begin, length);
-    if (turn) for (const [key, begin, length] of turn.held) if (t <= begin + length) keep(key, begin, length);
+    const given = [...[...this.melody].map(([begin, {key, length}]) => [key, begin, length]), ...(turn ? turn.held : [])];
+    for (const [key, begin, length] of given)
+      if (begin < t && t <= begin + length && this.steps[begin].keys[key]) sounding[key] = t < begin + length ? 1 : made.keys[key];
     made.sounding = made.state.sounding = sounding;
   }
 
@@ -96,14 +96,14 @@ class Instrument {
 
   // A note of the melody on the roll: put it there, or take it away.
   toggleMelody(t, key, length) {
-    const keys = this.melody.get(t) || new Map();
-    if (keys.has(key)) keys.delete(key);
-    else {
-      for (const other of [...keys.keys()]) keys.delete(other);  // one line
-      keys.set(key, length);
-    }
-    if (keys.size) this.melody.set(t, keys);
-    else this.melody.delete(t);
+    const there = this.melody.get(t);
+    if (there && there.key === key) this.melody.delete(t);
+    else this.melody.set(t, {key, length});
+    const begins = [...this.melody.keys()].sort((a, b) => a - b);
+    begins.slice(1).forEach((next, n) => {
+      const note = this.melody.get(begins[n]);
+      note.length = Math.min(note.length, next - begins[n]);
+    });
     this.changed(t);
   }
 
@@ -116,7 +116,7 @@ class Instrument {
     this.changed(begin);
   }
 
-  // How sure the network was, nats: the entropy of each voice's distribution.
+  // The entropy of each voice's distribution, nats.
   entropies(t) {
     return this.steps[t].trace["voices.p"].map((p) => -p.reduce((sum, q) => sum + (q > 0 ? q * Math.log(q) : 0), 0));
   }

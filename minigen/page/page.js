@@ -3,6 +3,7 @@
 
 const $ = (id) => document.getElementById(id);
 const AHEAD = 64, SLICE = 8;  // steps computed before they are due; milliseconds at a time
+const KNOWN = 16;             // steps after a note that must be known before it is sounded: how long it is
 
 class Page {
   constructor(model) {
@@ -11,17 +12,17 @@ class Page {
     this.roll = new Roll($("roll"), this.instrument);
     this.inside = new Inside(this.instrument, () => this.roll.colours(), () => this.anew());
     this.playing = false;
-    this.position = 0;   // in steps
-    this.sounded = 0;    // steps whose notes are under way
-    this.chosen = 0;     // the step that is shown
+    this.position = 0;      // in steps
+    this.sounded = 0;       // steps whose notes are under way
+    this.chosen = 0;        // the step that is shown
     this.answering = false;
-    this.held = new Map();  // keys that are down -> the step
-    this.heardAlready = new Set();  // of the melody, when it is played on the keys
-    this.waits = 0;      // how often the playhead had to wait for the model
+    this.listening = null;  // {begin, notes: [key, step, steps]}: a person's turn, from step `begin` on
+    this.answerEnds = null; // the step at which the next turn begins
+    this.keysDown = new Map();  // key -> its step
+    this.waits = 0;         // how often the playhead had to wait for the model
     $("about").textContent = model.about;
     this.controls();
     piano(this);
-    this.show();
     setInterval(() => this.tick(), 20);
     const frame = () => { this.draw(); requestAnimationFrame(frame); };
     requestAnimationFrame(frame);
@@ -29,46 +30,47 @@ class Page {
 
   get seconds() { return 15 / this.instrument.settings.bpm; }  // of a step
 
-  // What follows the playhead is made again: what was asked for has changed.
+  // From step t on the music is made again, for what was asked has changed; what sounds already goes on.
   anew(t = Math.floor(this.position) + (this.playing ? 2 : 0)) {
     this.instrument.changed(t);
-    if (this.sounded > t) this.hush(t);
+    this.hush(t);
     this.shown = null;
   }
 
-  hush(t) {
-    this.speaker.silence();
-    this.sounded = t;
+  hush(t) {  // notes from step t on are to be sounded again
+    this.speaker.silence(t);
+    this.sounded = Math.min(this.sounded, t);
   }
 
   tick() {
     const {instrument} = this, now = performance.now();
-    const listening = this.listening && this.playing;
-    if (this.playing) {
-      const to = this.position + (now - this.before) / 1000 / this.seconds;
-      const ready = listening ? Infinity : instrument.steps.length;
-      if (to > ready) this.waits += 1;
-      this.position = Math.min(to, ready);
-    }
+    const before = this.before;
     this.before = now;
-    if (listening) this.listen();
-    else instrument.upTo(Math.floor(this.position) + AHEAD, SLICE);
-    if (this.playing && !this.listening) this.sound();
-    if (this.playing) this.chosen = Math.min(Math.floor(this.position), Math.max(instrument.steps.length - 1, 0));
+    if (this.playing) {
+      const to = this.position + (now - before) / 1000 / this.seconds;
+      const ready = this.listening ? Infinity : instrument.steps.length;
+      if (to > ready) this.waits += 1;
+      this.position = Math.max(this.position, Math.min(to, ready));
+      if (this.answerEnds !== null && this.position >= this.answerEnds) this.listenFrom(this.answerEnds);
+    }
+    const {listening} = this;
+    if (listening && this.position >= listening.begin) this.listen();
+    else instrument.upTo(Math.min(Math.floor(this.position) + AHEAD, listening ? listening.begin : Infinity), SLICE);
+    if (this.playing) {
+      this.sound();
+      this.chosen = Math.min(Math.floor(this.position), Math.max(instrument.steps.length - 1, 0));
+    }
   }
 
   sound() {  // half a second ahead
-    const until = Math.min(this.position + 0.5 / this.seconds, this.instrument.steps.length - 1);
-    while (this.sounded <= until) {
-      const t = this.sounded++, {keys, mine} = this.instrument.steps[t];
-      if (mine) continue;  // it was heard when it was played
-      const rest = this.instrument.steps.slice(t, t + AHEAD);
-      for (let key = 0; key < 88; key++) {
-        if (!keys[key] || this.heardAlready.delete(`${t} ${key}`)) continue;
-        let n = 1;
-        while (n < rest.length && rest[n].sounding[key] && !rest[n].keys[key]) n++;
-        this.speaker.note(key, (t - this.position) * this.seconds, n * this.seconds);
-      }
+    const {steps} = this.instrument, {listening} = this;
+    const known = listening ? Math.min(steps.length, listening.begin) : steps.length - KNOWN;
+    this.speaker.prepare(steps.slice(this.sounded, this.sounded + KNOWN));
+    while (this.sounded < Math.min(this.position + 0.5 / this.seconds, known)) {
+      const t = this.sounded++;
+      if (t < this.position - 1) continue;  // the page was not looked at meanwhile
+      for (const {key, end} of notesOf(steps.slice(t, t + AHEAD)).filter((note) => note.begin === 0))
+        if (this.live !== `${t} ${key}`) this.speaker.note(key, (t - this.position) * this.seconds, end * this.seconds, t);
     }
   }
 
@@ -76,95 +78,91 @@ class Page {
     this.playing = on;
     this.before = performance.now();
     if (on) this.speaker.start();
-    this.hush(Math.floor(this.position));
+    this.speaker.silence();
+    this.sounded = Math.floor(this.position);
     if (on && this.answering && !this.listening) this.listenFrom(this.position);
     $("play").textContent = on ? "Pause" : "Play";
     $("play").setAttribute("aria-pressed", String(on));
+    $("now").setAttribute("aria-live", on ? "off" : "polite");
     this.shown = null;
   }
 
   seek(t) {
-    this.position = this.chosen = Math.max(t, 0);
-    this.listening = null;
+    t = Math.min(Math.max(t, 0), this.instrument.steps.length);
+    this.stopListening();
+    this.speaker.silence();
+    this.position = this.chosen = this.sounded = t;
     if (this.playing && this.answering) this.listenFrom(t);
-    this.hush(t);
     this.roll.follow(t);
   }
 
   // ---- it answers: bars that a person plays, then as many of its own
 
+  get phrase() { return this.instrument.bar > 1 ? this.instrument.bar : 16; }
+
   listenFrom(position) {
-    const {bar} = this.instrument, begin = Math.ceil(position / bar) * bar;
-    this.listening = {begin, notes: this.instrument.pending = []};
+    this.stopListening();
+    this.listening = {begin: Math.ceil(position / this.phrase) * this.phrase, notes: this.instrument.pending};
+  }
+
+  stopListening() {
+    this.listening = this.answerEnds = null;
+    this.instrument.pending = [];
   }
 
   listen() {
-    const {instrument, listening} = this, {bar} = instrument, t = Math.floor(this.position);
-    if (t < listening.begin) {
-      instrument.upTo(listening.begin, SLICE);
-      this.sound();
+    const {instrument, listening, phrase} = this, t = Math.floor(this.position);
+    if (t % phrase || t === listening.begin) return;
+    if (!listening.notes.length && !this.keysDown.size) {
+      listening.begin = t;  // a bar in which nothing was played is no part of the turn
+      instrument.upTo(t);
       return;
     }
-    const silent = !this.held.size && listening.notes.every(([, begin]) => begin < t - bar / 2);
-    if (t % bar || !listening.notes.length || !silent) return;
-    const notes = listening.notes.map(([key, begin, length]) => [key, begin, Math.max(length, 1)]);
-    instrument.listened(listening.begin, t, notes);
-    instrument.pending = [];
+    if (this.keysDown.size || !listening.notes.every(([, begin, length]) => begin + length <= t - phrase / 2)) return;
+    const {begin, notes} = listening;
+    this.stopListening();
+    instrument.listened(begin, t, notes);
     instrument.upTo(t + 1);
     this.sounded = t;
-    this.listening = null;
-    this.answerEnds = t + (t - listening.begin);
+    this.answerEnds = 2 * t - begin;
   }
 
   down(key) {
-    if (this.held.has(key)) return;
+    if (this.keysDown.has(key)) return;
+    const {listening} = this, t = Math.round(this.position), mine = listening && t >= listening.begin - 1;
+    this.keysDown.set(key, mine ? Math.max(t, listening.begin) : t);
+    if (mine) listening.notes.push([key, this.keysDown.get(key), 1]);
+    else if ($("draw").getAttribute("aria-pressed") === "true") this.give(t, key);
     this.speaker.start();
-    this.speaker.note(key, 0, 1.2);
-    const t = Math.round(this.position);
-    this.held.set(key, t);
-    if (this.listening && t >= this.listening.begin - 1) {
-      const begin = Math.max(t, this.listening.begin);
-      this.listening.notes.push([key, begin, 1]);
-      this.held.set(key, begin);
-    } else if ($("draw").getAttribute("aria-pressed") === "true") {
-      this.heardAlready.add(`${t} ${key}`);
-      this.give(t, key);
-    }
+    this.speaker.note(key, 0, 1.2, -1);
   }
 
   up(key) {
-    const begin = this.held.get(key);
-    this.held.delete(key);
+    const begin = this.keysDown.get(key);
+    this.keysDown.delete(key);
     const note = this.listening && this.listening.notes.findLast(([k, t]) => k === key && t === begin);
     if (note) note[2] = Math.max(1, Math.round(this.position) - begin);
   }
 
-  give(t, key) {
+  give(t, key) {  // a note of the melody
+    this.live = `${t} ${key}`;  // it sounds now
     this.instrument.toggleMelody(t, key, Number($("length").value));
-    this.anew(Math.min(t, this.instrument.steps.length));
-    this.speaker.start();
+    this.anew(t);
   }
 
   // ---- what is drawn
 
   draw() {
-    if (this.answerEnds && this.position >= this.answerEnds) {
-      this.answerEnds = 0;
-      if (this.answering) this.listenFrom(this.position);
-    }
+    const {instrument} = this, {canvas} = this.roll;
     if (this.playing) this.roll.follow(this.position);
+    const drawn = [this.position, this.chosen, instrument.steps.length, instrument.pending.length, canvas.clientWidth, this.shown].join();
+    if (drawn === this.drawn) return;
+    this.drawn = drawn;
     this.roll.draw(this.position, this.chosen);
-    this.show();
-  }
-
-  show() {
-    if (this.shown === this.chosen && !this.playing && this.drawn === this.instrument.steps.length) return;
-    if (this.shown === this.chosen && this.playing) return;
-    if (!this.instrument.steps[this.chosen]) return;
+    if (!instrument.steps[this.chosen] || this.shown === this.chosen) return;
     this.inside.show(this.chosen);
     this.shown = this.chosen;
-    this.drawn = this.instrument.steps.length;
-    const now = Math.floor(this.position), turn = this.listening && now >= this.listening.begin;
+    const turn = this.listening && this.position >= this.listening.begin;
     $("now").textContent = turn ? "Your turn: play. It answers when you have left half a bar silent." : this.inside.words(this.chosen);
   }
 
@@ -177,12 +175,16 @@ class Page {
       $("seed").value = seed;
       instrument.turns = [];
       instrument.begin(seed);
-      this.shown = this.listening = null;
+      this.shown = null;
       this.seek(0);
     };
     $("new").onclick = () => piece(settings.seed + 1);
     $("seed").onchange = () => piece(Math.max(0, Math.floor(Number($("seed").value)) || 0));
-    $("bpm").oninput = () => { settings.bpm = Number($("bpm").value); $("bpm-now").value = settings.bpm; this.hush(this.sounded && Math.ceil(this.position)); };
+    $("bpm").oninput = () => {
+      settings.bpm = Number($("bpm").value);
+      $("bpm-now").value = settings.bpm;
+      this.hush(Math.ceil(this.position));
+    };
     $("temperature").oninput = () => {
       settings.temperature = Number($("temperature").value);
       $("temperature-now").value = settings.temperature.toFixed(2);
@@ -203,50 +205,45 @@ class Page {
       const first = Math.min(...instrument.melody.keys(), ...instrument.turns.map((turn) => turn.begin), instrument.steps.length);
       instrument.melody.clear();
       instrument.turns = [];
+      this.stopListening();
       this.anew(first);
+      if (this.playing && this.answering) this.listenFrom(this.position);
     };
     for (const id of ["answer", "draw"])
       $(id).onclick = () => {
         const on = $(id).getAttribute("aria-pressed") !== "true";
         $(id).setAttribute("aria-pressed", String(on));
-        if (id === "answer") {
-          this.answering = on;
-          this.listening = null;
-          if (on && this.playing) this.listenFrom(this.position);
-        }
         if (on) midiKeyboard(this);
+        if (id !== "answer") return;
+        this.answering = on;
+        this.stopListening();
+        this.sounded = Math.max(this.sounded, Math.floor(this.position));
+        if (on && this.playing) this.listenFrom(this.position);
       };
-    $("midi").onclick = () => this.save("mid", "audio/midi", midiOf(this.heard(), settings.bpm, instrument.config.metre));
-    $("wav").onclick = () => this.save("wav", "audio/wav", wavOf(this.heard(), settings.bpm));
+    $("midi").onclick = () => save(this.name("mid"), "audio/midi", midiOf(this.pieces(), settings.bpm, instrument.config.metre));
+    $("wav").onclick = () => save(this.name("wav"), "audio/wav", wavOf(this.pieces(), settings.bpm));
     $("roll").onclick = (event) => {
       const [t, key] = this.roll.at(event), drawing = $("draw").getAttribute("aria-pressed") === "true";
-      if (drawing && key >= 0 && key < 88) {
-        this.give(t, key);
-        this.speaker.note(key, 0, 0.5);
-      } else this.seek(t);
+      if (!drawing || key < 0 || key > 87) { this.seek(t); return; }
+      this.give(t, key);
+      this.speaker.start();
+      this.speaker.note(key, 0, 0.5, -1);
     };
     $("roll").onkeydown = (event) => {
       const move = {ArrowLeft: -1, ArrowRight: 1}[event.key];
       if (!move) return;
       event.preventDefault();
-      this.seek(Math.min(this.chosen + move * (event.shiftKey ? instrument.bar : 1), Math.max(instrument.steps.length - 1, 0)));
+      this.seek(this.chosen + move * (event.shiftKey ? instrument.bar : 1));
     };
   }
 
-  heard() {  // pieces end with their bars: at least the first, as far as it was played
-    const {settings, bar} = this.instrument, long = settings.bars * bar;
-    const steps = Math.max(1, Math.ceil(this.position / long)) * long;
+  pieces() {  // the steps of whole pieces, as far as was played: at least the first
+    const {settings, bar} = this.instrument, long = settings.bars * bar, steps = Math.max(1, Math.ceil(this.position / long)) * long;
     this.instrument.upTo(steps);
     return this.instrument.steps.slice(0, steps);
   }
 
-  save(ending, type, bytes) {
-    const link = element("a", document.body, {href: URL.createObjectURL(new Blob([bytes], {type})),
-                                              download: `minigen-seed${this.instrument.settings.seed}.${ending}`});
-    link.click();
-    link.remove();
-    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-  }
+  name(ending) { return `minigen-seed${this.instrument.settings.seed}.${ending}`; }
 }
 
 window.minigen = new Page(unpack(MODEL));

@@ -73,7 +73,7 @@ class Roll {
 
   arcs(pen, colour, x, y, chosen) {
     const made = this.instrument.steps[chosen];
-    if (!made) return;
+    if (!made || !made.trace) return;
     const {lags} = this.instrument.config, w = made.trace["reader.w"];
     pen.save();
     pen.beginPath();
@@ -102,7 +102,7 @@ class Roll {
     const {instrument, step, row} = this, from = Math.max(0, Math.floor(this.first) - 64);
     const shown = instrument.steps.slice(from, Math.ceil(this.first + this.shown) + 1);
     for (const {key, begin, end} of notesOf(shown)) {
-      const t = from + begin, melody = instrument.melody.get(t), mine = instrument.steps[t].mine || (melody && melody.has(key));
+      const t = from + begin, melody = instrument.melody.get(t), mine = instrument.steps[t].mine || (melody && melody.key === key);
       const left = Math.max(x(t), LEFT), right = x(from + end) - 1;
       if (right < LEFT) continue;
       pen.globalAlpha = t < position ? 1 : 0.5;

@@ -10,12 +10,10 @@ function unpack(model) {  // base64 of float32, little-endian
   return model;
 }
 
-const LSTMS = ["reader", "local", "aggregator", "octave", "sustain", "voice1", "voice2", "voice3", "voice4", "voice5"];
-
 function initialState(params, config, end = null) {
   const past = Array.from({length: Math.max(1, ...config.lags)}, () => new Float64Array(config.keys));
   const state = {past, time: 0, end, x: new Float64Array(88), sounding: new Float64Array(88)};
-  for (const name of LSTMS.filter((name) => params[name])) {
+  for (const name of Object.keys(params).filter((name) => params[name].Wh)) {
     const H = params[name].Wh.shape[0];
     state[name] = [new Float64Array(H), new Float64Array(H)];
   }
@@ -39,7 +37,8 @@ function step(params, config, state, given, temperature = 1) {
   let keys = head.played, decoded = null;
   const usual = timeBits(t, config.time_bits, config.bar, false);
   if (config.keys === 12) {
-    decoded = octaves(params, state.x, head.played, usual, state, given, temperature);
+    const classes = given.keys ? pitchClasses(given.keys) : head.played;
+    decoded = octaves(params, state.x, classes, usual, state, given, temperature);
     keys = decoded.keys;
     trace["decoder.p"] = decoded.P;
   }
@@ -47,6 +46,6 @@ function step(params, config, state, given, temperature = 1) {
   const held = params.sustain && sustain(params, keys, state.sounding, usual, state, given.sustainU);
   const sounding = held ? held.on : keys.some(Boolean) ? keys : state.sounding;  // without it notes ring
   if (held) trace["sustain.p"] = held.p;
-  const after = {...state, ...next, ...head.next, ...(decoded ? decoded.next : {}), ...(held ? held.next : {})};
-  return {state: {...after, past, time: t + 1, x: keys, sounding}, keys, sounding, trace};
+  const newState = {...state, ...next, ...head.next, ...(decoded ? decoded.next : {}), ...(held ? held.next : {})};
+  return {state: {...newState, past, time: t + 1, x: keys, sounding}, keys, sounding, trace};
 }

@@ -82,7 +82,7 @@ function wavOf(steps, bpm) {
 
 // A MIDI file of one track, 480 ticks per quarter, one step per 16th -> Uint8Array.
 function midiOf(steps, bpm, metre) {
-  const track = [], quarter = Math.round(60e6 / bpm);
+  const track = [], quarter = Math.round(60e6 / bpm), letters = (text) => [...text].map((letter) => letter.charCodeAt(0));
   const number = (value) => (value < 128 ? [value] : [...number(value >> 7).map((byte) => byte | 128), value & 127]);
   if (metre !== "none") {
     const [beats, unit] = metre.split("/").map(Number);
@@ -96,18 +96,31 @@ function midiOf(steps, bpm, metre) {
     track.push(...number((t - now) * 120), 0x90, 21 + key, velocity);
     now = t;
   }
-  track.push(...number((steps.length - now) * 120), 0xff, 0x2f, 0);
+  const end = letters("minigen end");  // a reader takes the length from here, be there silence before it
+  track.push(...number((steps.length - now) * 120), 0xff, 0x06, end.length, ...end, 0, 0xff, 0x2f, 0);
   const word = (n) => [(n >>> 24) & 255, (n >>> 16) & 255, (n >>> 8) & 255, n & 255];
-  const letters = (text) => [...text].map((letter) => letter.charCodeAt(0));
-  return Uint8Array.from([...letters("MThd"), ...word(6), 0, 0, 0, 1, 1, 224, ...letters("MTrk"), ...word(track.length), ...track]);
+  return Uint8Array.from([...letters("MThd"), ...word(6), 0, 0, 0, 1, 1, 224, ...letters("MTrk"),
+                          ...word(track.length), ...track]);
 }
 
-// What plays while the page runs: one buffer per key, made when it is first heard.
+function save(name, type, bytes) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([bytes], {type}));
+  link.download = name;
+  document.body.append(link);
+  link.click();
+  link.remove();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
+
+const HELD = 4;  // seconds of a buffer: a longer note dies away with it
+
+// What plays while the page runs: one buffer per key, made before it is due.
 class Speaker {
   constructor() {
     this.context = null;
     this.buffers = new Map();
-    this.playing = new Set();
+    this.playing = new Set();  // {source, gain, step}
   }
 
   start() {  // a browser lets a page sound only after a click
@@ -122,18 +135,24 @@ class Speaker {
 
   buffer(key) {
     if (!this.buffers.has(key)) {
-      const sound = tone(key, 4 * RATE), buffer = this.context.createBuffer(1, sound.length, RATE);
+      const sound = tone(key, HELD * RATE), buffer = this.context.createBuffer(1, sound.length, RATE);
       buffer.copyToChannel(sound, 0);
       this.buffers.set(key, buffer);
     }
     return this.buffers.get(key);
   }
 
-  // Sound a key in so many seconds, for so many seconds.
-  note(key, after, seconds) {
+  prepare(steps) {  // one buffer at a time, of the keys of these steps
+    if (!this.context) return;
+    for (const {keys} of steps)
+      for (const key of struckKeys(keys)) if (!this.buffers.has(key)) { this.buffer(key); return; }
+  }
+
+  // Sound a key in so many seconds, for so many seconds; `step` says which step of the music it is of.
+  note(key, wait, seconds, step = -1) {
     if (!this.context) return;
     const source = this.context.createBufferSource(), gain = this.context.createGain();
-    const at = this.context.currentTime + Math.max(after, 0), end = at + Math.max(seconds, 0.05);
+    const at = this.context.currentTime + Math.max(wait, 0), end = at + Math.min(Math.max(seconds, 0.05), HELD - RELEASE);
     source.buffer = this.buffer(key);
     source.connect(gain);
     gain.gain.setValueAtTime(0.35, at);
@@ -146,12 +165,19 @@ class Speaker {
     } else gain.connect(this.out);
     source.start(at);
     source.stop(end + RELEASE);
-    this.playing.add(source);
-    source.onended = () => this.playing.delete(source);
+    const one = {source, gain, step};
+    this.playing.add(one);
+    source.onended = () => this.playing.delete(one);
   }
 
-  silence() {
-    for (const source of this.playing) source.stop();
-    this.playing.clear();
+  silence(step = -Infinity) {  // the notes of this step, and of later ones
+    for (const one of this.playing) {
+      if (one.step < step) continue;
+      const now = this.context.currentTime;
+      one.gain.gain.cancelScheduledValues(now);
+      one.gain.gain.setTargetAtTime(0, now, 0.015);
+      one.source.stop(now + 0.1);
+      this.playing.delete(one);
+    }
   }
 }

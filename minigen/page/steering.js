@@ -10,7 +10,7 @@ const CHORDS = {"": [0, 4, 7], m: [0, 3, 7], 7: [0, 4, 7, 10], maj7: [0, 4, 7, 1
 // The classes of a key or chord such as "F#m", or null where it is none.
 function classesOf(name, kinds) {
   const [, root, sign, kind] = /^([A-G]?)([#b]?)(.*)$/s.exec(name.trim());
-  if (!(root in ROOTS) || !(kind in kinds)) return null;
+  if (!(root in ROOTS) || !Object.hasOwn(kinds, kind)) return null;
   const shift = ROOTS[root] + {"#": 1, b: -1, "": 0}[sign] + 12;
   return Float64Array.from({length: 12}, (_, c) => (kinds[kind].some((note) => (note + shift) % 12 === c) ? 1 : 0));
 }

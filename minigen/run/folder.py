@@ -141,7 +141,7 @@ class Folder:
         self.ranks = ranks  # the first of which writes
         self.example = song
         self.song = song if model.needs_classes else None  # whose classes are played
-        self.drawn = self.played = self.told = True  # so far: what cannot be written is said once
+        self.drawn = self.played = self.reported = True  # so far: what cannot be written is said once
 
     def begin(self, config: dict) -> None:
         """The weights before the first step, then config.json: a folder that has it can be resumed."""
@@ -217,4 +217,4 @@ class Folder:
             page = report_page(self.path, self.model, self.about, self.state.rows, self.baselines).encode()
             write_atomically(path, lambda file: file.write(page))
 
-        self.told = attempt(f"the report {path}", write, quiet=not self.told)
+        self.reported = attempt(f"the report {path}", write, quiet=not self.reported)

@@ -12,7 +12,7 @@ from minigen.run.meta import Meta
 from minigen.run.ranks import Ranks
 from minigen.run.train import READ, Run, interval, judge, norms_of, rate_at, update, validate
 
-HEARD = (100, 1_000, 10_000, 100_000)  # steps after which it plays, beside the first and the last
+PLAYED = (100, 1_000, 10_000, 100_000)  # steps after which it plays, beside the first and the last
 PATIENCE = 6, 150  # validations, and steps, without a better one before the rate falls, on a plateau
 
 
@@ -45,8 +45,6 @@ def loop(args, model, state: Run, folder: Folder, data: Dataset, valid: tuple, s
         spent = time.monotonic() - began
         done = share(spent)
         agreed = ranks.agree(stop.code or done >= 1)
-        if state.step in HEARD and not ranks.rank:
-            folder.play(args.seed)
         reached = args.steps and state.step >= args.steps  # which all ranks know, and agree on a step later
         ended = "stopped" if agreed > 1 else "done" if agreed or reached else ""
         mean = state.read() if state.step % READ == 0 or ended or not state.mean else state.mean
@@ -54,6 +52,8 @@ def loop(args, model, state: Run, folder: Folder, data: Dataset, valid: tuple, s
         bar.n = 100 * done
         left = f", {(before + spent) * (1 / done - 1):.0f} s left" if limited else ""
         bar.set_postfix_str(f"step {state.step} loss {mean['loss']:.4f} held-out {shown:.4f}, {speed:.2f}/s{left}")
+        if not ranks.rank and (state.step in PLAYED or state.step % (10 * every) == 0 or ended):
+            folder.play(args.seed)
         if state.step % every and not ended:
             continue
         state.seconds = round(before + spent, 3)
@@ -82,7 +82,6 @@ def loop(args, model, state: Run, folder: Folder, data: Dataset, valid: tuple, s
             folder.save_all(verdict)
             if state.step % (10 * every) == 0 or ended:
                 folder.draw()
-                folder.play(args.seed)
             folder.write_page()
         ended = ended or ("flat" if verdict == "over" else "")
     bar.close()

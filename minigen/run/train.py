@@ -131,8 +131,9 @@ def validate(model, params: Params, songs: list, seed: int, meta: Meta | None = 
 
 
 def batch_of(fragments: int, most: int = 64) -> int:
-    """Fragments per step: a quarter of all that there are, a power of 2, 8 to `most`. Few songs take many small
-    steps: 32 fragments are learned in 90 seconds to 0.12 nats per cell in batches of 8, to 0.15 in batches of 64."""
+    """Fragments per step: a quarter of all that there are, a power of 2, at least 8, but at most `most` (4 for
+    `ordered`). Few songs take many small steps: 32 fragments are learned in 90 seconds to 0.12 nats per cell in batches
+    of 8, to 0.15 in batches of 64."""
     return min(max(8, 1 << int(math.log2(fragments)) >> 2), most)
 
 
