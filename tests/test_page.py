@@ -355,6 +355,19 @@ def test_it_is_quick(opened):
     assert page.evaluate("minigen.waits") == 0
 
 
+@pytest.mark.slow
+def test_hours_of_playing_fit_into_memory(opened):
+    """Of steps long past the notes stay, and their numbers go; what is so old is not made again."""
+    page = opened()
+    page.evaluate("minigen.instrument.upTo(4200)")
+    kept = "minigen.instrument.steps.map(({trace, state}) => Boolean(trace && state))"
+    assert page.evaluate(kept) == [t >= 4200 - 4096 for t in range(4200)]
+    page.evaluate("minigen.anew(10)")
+    assert page.evaluate("minigen.instrument.steps.length") > 100
+    page.evaluate("minigen.seek(5)")
+    page.wait_for_timeout(200)
+
+
 def test_names_are_text_and_not_markup(opened, tmp_path):
     """A checkpoint's name and words with markup in them."""
     trained = minigen.load(ROOT / "samples" / "chorales.npz")

@@ -1,12 +1,19 @@
 """report.html of a run: what is trained on what, how it goes, and what it plays."""
 
+import csv
 import json
 import re
+import shutil
 
+import numpy as np
 import pytest
 from helpers import SONGS, done
 
 import minigen
+from minigen.ladder import LADDER
+from minigen.params import Params
+from minigen.run.train import norms_of
+from minigen.run.web import report_page
 
 SMALL = ["--set", "hidden=8", "--set", "reader=8", "--set", "voice_hidden=8", "--set", "sustain=8", "--batch", 2]
 
@@ -35,21 +42,24 @@ def test_it_tells_the_run(run):
     assert {"grad_reader", "grad_aggregator", "grad_outcome", "grad_sustain"} <= set(header)
 
 
+def test_a_silent_piece_is_silent_and_other_files_are_left_alone(run):
+    minigen.write_midi(run / "sample-000102.mid", np.zeros((256, 88), np.uint8))
+    shutil.copy(SONGS[0], run / "sample-x.mid")
+    rows = [{"step": 102, "seconds": 1.0, "valid_loss": 3.0}]
+    page = report_page(run, LADDER["ordered"](), {"command": "", "data": "", "licence": ""}, rows, {})
+    pieces = json.loads(re.search(r"const PIECES = (.*);", page)[1])
+    assert [piece["step"] for piece in pieces] == [0, 100, 101, 102] and pieces[-1]["notes"] == []
+    for name in ("sample-000102.mid", "sample-x.mid"):
+        (run / name).unlink()
+
+
 def test_the_norms_are_those_of_the_gradient():
-    import numpy as np
-
-    from minigen.params import Params
-    from minigen.run.train import norms_of
-
     grads = Params({"a.W": (2, 2), "a.b": (2,), "b.W": (1, 1)}, dtype=np.float64)
     grads.flat[:] = [1, 2, 2, 4, 4, 2, 3]
     assert norms_of(grads) == {"grad_a": np.sqrt(1 + 4 + 4 + 16 + 16 + 4), "grad_b": 3.0}
 
 
 def test_a_run_that_began_without_norms_goes_on(run, tmp_path):
-    import csv
-    import shutil
-
     folder = tmp_path / "older"
     shutil.copytree(run, folder)
     with open(folder / "metrics.csv", newline="") as file:
