@@ -236,6 +236,8 @@ def main():
         ended = ended or played.error
     if ended:
         raise ended
+    if not args.wav:
+        print(f"hear it: {command('plot', f'{name}.mid', '--wav')}")
     return 0
 
 
