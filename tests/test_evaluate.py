@@ -55,6 +55,7 @@ def test_its_figure_is_the_mean_over_all_frames(sets):
     assert float(re.search(r"ordered +([\d.]+) \(exact\)", out)[1]) == pytest.approx(exact, abs=0.001)
 
 
+@pytest.mark.slow
 def test_two_folders_are_compared(tmp_path):
     (tmp_path / "A").mkdir()
     for path in SONGS[:12]:

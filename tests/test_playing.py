@@ -275,7 +275,7 @@ def test_training_goes_on_without_its_picture_and_says_so_once(tmp_path):
     ended = script("train", *SMALL, "--steps", 2, "--out", tmp_path / "run", code=often)
     assert ended.returncode == 0
     lines = ended.stderr.splitlines()
-    assert len(lines) == 2 and "loss.png" in lines[0] and "sample-000002.mid" in lines[1]
+    assert len(lines) == 2 and "sample-000002.mid" in lines[0] and "loss.png" in lines[1]
 
 
 LONG = """

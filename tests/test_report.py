@@ -59,6 +59,7 @@ def test_the_norms_are_those_of_the_gradient():
     assert norms_of(grads) == {"grad_a": np.sqrt(1 + 4 + 4 + 16 + 16 + 4), "grad_b": 3.0}
 
 
+@pytest.mark.slow
 def test_a_run_that_began_without_norms_goes_on(run, tmp_path):
     folder = tmp_path / "older"
     shutil.copytree(run, folder)
