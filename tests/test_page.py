@@ -171,7 +171,9 @@ def test_the_page_shows_what_sample_py_plays_and_steers(opened, tmp_path):
     (midi,) = tmp_path.glob("*.mid")
     assert keys_of(page, 0, 256) == rows_of(minigen.read_midi(midi))
     page.evaluate("minigen.instrument.settings.chords = []; minigen.instrument.settings.key = ''; minigen.anew(0)")
-    page.evaluate("document.getElementById('temperature').value = 0.8; document.getElementById('temperature').oninput()")
+    page.evaluate(
+        "document.getElementById('temperature').value = 0.8; document.getElementById('temperature').oninput()"
+    )
     page.evaluate("minigen.anew(0); minigen.instrument.upTo(256)")
     cooler = perform(minigen.load(ROOT / "samples" / "chorales.npz"), BARS * 16, 5, temperature=0.8)
     assert keys_of(page, 0, 256) == rows_of(cooler.roll)

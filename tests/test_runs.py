@@ -387,7 +387,7 @@ def test_35_songs_of_one_fragment_each_are_learned(tmp_path):
     not, and that is said."""
     songs = few_songs(tmp_path / "songs", 0)
     out = done("train", songs, "--steps", 5, "--out", tmp_path / "run")
-    assert "give 31 fragments" in out and "batches of 8;" in out
+    assert "give 31 fragments" in out and "batches of 4;" in out
     assert re.search(
         "^take care: simple guesses do better than this .*class frequency.*: train longer, or on more songs$", out, re.M
     )

@@ -13,6 +13,7 @@ from minigen.run.ranks import Ranks
 from minigen.run.train import READ, Run, interval, judge, norms_of, rate_at, update, validate
 
 PLAYED = (100, 1_000, 10_000, 100_000)  # steps after which it plays, beside the first and the last
+SLOW = 2  # seconds: in the last ones no piece and no picture is begun, but those of the end
 PATIENCE = 6, 150  # validations, and steps, without a better one before the rate falls, on a plateau
 
 
@@ -50,9 +51,11 @@ def loop(args, model, state: Run, folder: Folder, data: Dataset, valid: tuple, s
         mean = state.read() if state.step % READ == 0 or ended or not state.mean else state.mean
         speed = (state.step - first) / spent
         bar.n = 100 * done
-        left = f", {(before + spent) * (1 / done - 1):.0f} s left" if limited else ""
+        remaining = (before + spent) * (1 / done - 1) if limited else float("inf")
+        left = f", {remaining:.0f} s left" if limited else ""
+        shows = not ranks.rank and (ended or remaining > SLOW)
         bar.set_postfix_str(f"step {state.step} loss {mean['loss']:.4f} held-out {shown:.4f}, {speed:.2f}/s{left}")
-        if not ranks.rank and (state.step in PLAYED or state.step % (10 * every) == 0 or ended):
+        if shows and (state.step in PLAYED or state.step % (10 * every) == 0 or ended):
             folder.play(args.seed)
         if state.step % every and not ended:
             continue
@@ -80,7 +83,7 @@ def loop(args, model, state: Run, folder: Folder, data: Dataset, valid: tuple, s
         if not ranks.rank:
             folder.report()
             folder.save_all(verdict)
-            if state.step % (10 * every) == 0 or ended:
+            if shows and (state.step % (10 * every) == 0 or ended):
                 folder.draw()
             folder.write_page()
         ended = ended or ("flat" if verdict == "over" else "")
