@@ -55,7 +55,7 @@ def arguments():
     add("--device", choices=["auto", "cpu", "cuda"], default="cpu", help="where the weights are (default: cpu)")
     add("--kernels", choices=CHOICES, default="auto", help="default: the array code; to learn while playing, fast")
     add = parser.add_argument_group("the piece").add_argument
-    add("--bars", type=number(1, 10_000, int), default=16, help="bars of new music")
+    add("--bars", type=number(1, 10_000, int), help="bars of new music (default: 16, or those of a melody)")
     add("--seed", type=number(0, 2**62, int), default=0, help="another seed, another piece")
     add("--temperature", type=number(0.01, 100), default=1.0, help="under 1 safer, over 1 wilder")
     add("--primer", type=Path, metavar="FILE.mid", help="go on from the first bar of this; without it, from silence")
@@ -190,6 +190,7 @@ def main():
     bar, metre = model.config.bar, model.config.metre
     primer = None if args.album else music_of(args.primer, metre, "primer")
     melody = music_of(args.inject, metre, "melody")
+    args.bars = args.bars or (len(trim(melody.roll, bar)) // bar if melody else 16)
     asked = asked_for(args, model, melody)
     given = primer or melody
     bpm = args.bpm or (min(max(given.bpm, BPM[0]), BPM[1]) if given else 120)

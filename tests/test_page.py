@@ -247,7 +247,15 @@ def test_a_melody_is_harmonised_as_by_sample_py(name, files, opened, tmp_path):
     for t, (key, length) in melody.items():
         roll[t, key], sounding[t : t + length, key] = 1, True
     minigen.write_midi(tmp_path / "melody.mid", roll, sounding=sounding)
-    given = ROOT / "samples" / f"{MODELS[name]}.npz", "--inject", tmp_path / "melody.mid", "--out", tmp_path / "out"
+    given = (
+        ROOT / "samples" / f"{MODELS[name]}.npz",
+        "--inject",
+        tmp_path / "melody.mid",
+        "--bars",
+        BARS,
+        "--out",
+        tmp_path / "out",
+    )
     done = script("sample", *given)
     assert done.returncode == 0, done.stderr
     page = opened(files / f"{name}.html")

@@ -80,13 +80,14 @@ class Inside {
     trace["reader.w"].forEach((w, l) => {
       this.lags[l].share.style.width = `${Math.round(110 * w)}px`;
       const then = instrument.steps[t - config.lags[l]];
-      const found = then ? struckKeys(then.keys).map(nameOf).join(" ") : "";
+      const found = then ? struckKeys(then.keys).map(nameOf).join(" ") || "(nothing struck)" : "(before the piece)";
       this.lags[l].text.textContent = `${percent(w)} ${found}`;
     });
     this.voices.forEach(({canvas, text}, v) => {
       const p = trace["voices.p"][v], note = trace["voices.notes"][v], told = made.mine ? "" : `, u ${trace["voices.u"][v].toFixed(4)}`;
-      bars(canvas, p, new Set([note]), colour);
-      text.textContent = `${this.name(note)} ${percent(p[note])}${told}`;
+      const over = config.in_order && trace["voices.notes"].slice(0, v).includes(config.keys);
+      bars(canvas, over ? p.map(() => 0) : p, new Set([note]), colour);
+      text.textContent = over ? "after the stop" : `${this.name(note)} ${percent(p[note])}${told}`;
       text.title = `its chance ${p[note].toFixed(6)}`;
       canvas.setAttribute("role", "img");
       canvas.setAttribute("aria-label", `voice ${v + 1} ${text.textContent}`);
@@ -95,7 +96,7 @@ class Inside {
     const struck = new Set(config.keys === 12 ? keys.map((k) => k % 12) : keys);
     const most = Math.log(config.keys + 1), told = config.in_order ? struck.size + 1 : config.voices;
     const sum = entropies.slice(0, told).reduce((a, b) => a + b, 0);
-    this.sure.textContent = `Entropy of the ${told} distributions drawn from: ${sum.toFixed(2)} nats (all outcomes alike: ${(told * most).toFixed(2)}).`;
+    this.sure.textContent = `How unsure it was: ${sum.toFixed(2)} nats, the entropy of ${told} draws, of at most ${(told * most).toFixed(2)}.`;
     this.chances.textContent = `Struck: ${keys.map(nameOf).join(" ") || "nothing"}. The chance of each ${config.keys === 12 ? "class" : "key"}:`;
     bars(this.keys, trace["cells.P"], struck, colour);
     if (this.decoder) bars(this.decoder, trace["decoder.p"], new Set(keys), colour);
@@ -107,7 +108,8 @@ class Inside {
   words(t) {
     const {instrument} = this, made = instrument.steps[t], {bar} = instrument;
     if (!made) return "";
-    const keys = struckKeys(made.keys).map(nameOf).join(" ");
-    return `Step ${t}, bar ${Math.floor(t / bar) + 1}, 16th ${(t % bar) + 1} of ${bar}: ${made.mine ? "you play" : "it plays"} ${keys || "nothing"}.`;
+    const struck = struckKeys(made.keys).map(nameOf).join(" "), goOn = struckKeys(made.sounding).filter((k) => !made.keys[k]);
+    const keys = `${struck || "nothing is struck"}${goOn.length ? `; ${goOn.map(nameOf).join(" ")} go on` : ""}`;
+    return `Step ${t}, bar ${Math.floor(t / bar) + 1}, 16th ${(t % bar) + 1} of ${bar}: ${made.mine ? "yours: " : ""}${keys}.`;
   }
 }

@@ -24,6 +24,7 @@ class Page {
     this.controls();
     piano(this);
     setInterval(() => this.tick(), 20);
+    window.addEventListener("resize", () => { this.shown = null; });
     const frame = () => { this.draw(); requestAnimationFrame(frame); };
     requestAnimationFrame(frame);
   }
@@ -43,8 +44,7 @@ class Page {
   }
 
   tick() {
-    const {instrument} = this, now = performance.now();
-    const before = this.before;
+    const {instrument, before} = this, now = performance.now();
     this.before = now;
     if (this.playing) {
       const to = this.position + (now - before) / 1000 / this.seconds;
@@ -190,8 +190,7 @@ class Page {
       $("temperature-now").value = settings.temperature.toFixed(2);
       this.anew();
     };
-    $("bpm-now").value = settings.bpm;
-    $("temperature-now").value = "1.00";
+    [$("bpm-now").value, $("temperature-now").value] = [settings.bpm, "1.00"];
     for (const root of ["C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B"])
       for (const kind of Object.keys(SCALES)) element("option", $("key"), {value: root + kind, textContent: root + kind});
     $("key").onchange = () => { settings.key = $("key").value; this.anew(); };
@@ -214,7 +213,9 @@ class Page {
         const on = $(id).getAttribute("aria-pressed") !== "true";
         $(id).setAttribute("aria-pressed", String(on));
         if (on) midiKeyboard(this);
+        if (on && id === "draw") $("now").textContent = "Click notes into the roll, or play them on the keys.";
         if (id !== "answer") return;
+        if (on && !this.playing) $("now").textContent = "Press Play: from the next bar it is your turn.";
         this.answering = on;
         this.stopListening();
         this.sounded = Math.max(this.sounded, Math.floor(this.position));

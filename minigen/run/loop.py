@@ -53,7 +53,7 @@ def loop(args, model, state: Run, folder: Folder, data: Dataset, valid: tuple, s
         bar.n = 100 * done
         remaining = (before + spent) * (1 / done - 1) if limited else float("inf")
         left = f", {remaining:.0f} s left" if limited else ""
-        shows = not ranks.rank and (ended or remaining > SLOW)
+        shows = not ranks.rank and (ended or not args.minutes or remaining > SLOW)
         bar.set_postfix_str(f"step {state.step} loss {mean['loss']:.4f} held-out {shown:.4f}, {speed:.2f}/s{left}")
         if shows and (state.step in PLAYED or state.step % (10 * every) == 0 or ended):
             folder.play(args.seed)
