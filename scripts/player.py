@@ -56,7 +56,7 @@ def main():
     args.checkpoint = checkpoint.file_of(args.checkpoint)
     trained, label = checkpoint.load(args.checkpoint), checkpoint.label_of(args.checkpoint)
     model = trained.model
-    if not (model.in_order or isinstance(model, Conditional)):
+    if model.bans or not (model.in_order or isinstance(model, Conditional)):
         raise MinigenError(
             f"{model.name} cannot play in a page: use a model of ordered, conditional, final, pause-loss"
         )

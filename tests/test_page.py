@@ -156,7 +156,7 @@ def keys_of(page, first=0, last=None):
 
 
 def test_the_page_shows_what_sample_py_plays_and_steers(opened, tmp_path):
-    """Seed, temperature, key and chords, by its own controls."""
+    """The same seed, temperature, key and chords, set with the controls of the page."""
     page = opened()
     page.fill("#seed", "5")
     page.dispatch_event("#seed", "change")
@@ -370,7 +370,7 @@ def test_it_is_quick(opened):
 
 @pytest.mark.slow
 def test_hours_of_playing_fit_into_memory(opened):
-    """Of steps long past the notes stay, and their numbers go; what is so old is not made again."""
+    """Of the oldest steps only the notes are kept, and they are not made again."""
     page = opened()
     page.evaluate("minigen.instrument.upTo(4200)")
     kept = "minigen.instrument.steps.map(({trace, state}) => Boolean(trace && state))"
@@ -396,12 +396,13 @@ def test_names_are_text_and_not_markup(opened, tmp_path):
     assert "<img" in page.inner_text("#about") and not page.query_selector("#about img")
 
 
-def test_other_rungs_are_refused(tmp_path):
+@pytest.mark.parametrize("name", ["simple", "banning"])
+def test_other_rungs_are_refused(name, tmp_path):
     from minigen.ladder import LADDER
     from minigen.run import checkpoint
 
-    model = LADDER["simple"]()
-    checkpoint.save(tmp_path / "simple.npz", model, model.init(0))
-    done = script("player", tmp_path / "simple.npz", "--out", tmp_path / "page.html")
+    model = LADDER[name]()
+    checkpoint.save(tmp_path / f"{name}.npz", model, model.init(0))
+    done = script("player", tmp_path / f"{name}.npz", "--out", tmp_path / "page.html")
     assert done.returncode == 2 and "use a model of" in done.stderr and not (tmp_path / "page.html").exists()
     assert json.dumps(done.stderr).count("\\n") == 1

@@ -46,34 +46,9 @@ def fresh(tmp_path_factory):
 @pytest.mark.slow
 def test_resume_is_as_if_it_had_never_stopped(music, tmp_path):
     """Stopped between two validations (one every 25 steps), and resumed: the same to the last bit."""
-    done(
-        "train",
-        music,
-        "--model",
-        "final",
-        "--batch",
-        2,
-        "--schedule",
-        "plateau",
-        "--steps",
-        55,
-        "--out",
-        tmp_path / "whole",
-    )
-    done(
-        "train",
-        music,
-        "--model",
-        "final",
-        "--batch",
-        2,
-        "--schedule",
-        "plateau",
-        "--steps",
-        30,
-        "--out",
-        tmp_path / "cut",
-    )
+    args = "train", music, "--model", "final", "--batch", 2, "--schedule", "plateau"
+    done(*args, "--steps", 55, "--out", tmp_path / "whole")
+    done(*args, "--steps", 30, "--out", tmp_path / "cut")
     done("train", "--resume", tmp_path / "cut", "--steps", 55)
     whole, cut = (checkpoint.load(tmp_path / name / "last.npz") for name in ("whole", "cut"))
     assert (whole.params.flat == cut.params.flat).all()
