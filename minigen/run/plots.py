@@ -105,10 +105,12 @@ def plot_gradients(path, rows: list[dict]) -> None:
     names = [name for name in rows[-1] if name.startswith("grad_")]
     for n, name in enumerate(names):
         points = [(row["step"], row[name]) for row in rows if row.get(name)]
-        axes.plot(*zip(*points, strict=True), label=name[5:], ls=("-", "--", ":")[n // 10 % 3]) if points else None
+        if points:  # none where a part never learned
+            axes.plot(*zip(*points, strict=True), label=name[5:], ls=("-", "--", ":")[n // 10 % 3])
     axes.set_yscale("log")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("step")
+    axes.set_ylabel("norm")
     axes.legend(frameon=False, fontsize=7, ncols=2)
     axes.set_title("norm of the gradient of each part", fontsize=10, loc="left")
     save(figure, path)
