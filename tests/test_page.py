@@ -8,9 +8,12 @@ import pytest
 from helpers import ROOT, script
 
 import minigen
+from minigen import sustain
 from minigen.draws import uniforms
+from minigen.linear import sigmoid
 from minigen.music.synth import write_wav
 from minigen.run.perform import perform
+from minigen.sustain import goes_on_forward
 
 pytestmark = pytest.mark.browser
 playwright = pytest.importorskip("playwright.sync_api")
@@ -28,7 +31,8 @@ PLAY = """
       "reader.w": [...trace["reader.w"]], "cells.P": [...trace["cells.P"]],
       "voices.p": trace["voices.p"].map((p) => [...p]),
       "decoder.p": trace["decoder.p"] ? [...trace["decoder.p"]] : null};
-    rows.push([on(made.keys), on(made.sounding), trace["voices.notes"], numbers]);
+    const going = [...trace["sustain.p"]].filter((p) => !Number.isNaN(p));
+    rows.push([on(made.keys), on(made.sounding), trace["voices.notes"], numbers, going]);
     state = made.state;
   }
   return rows;
@@ -110,7 +114,15 @@ def margin(trace) -> float:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_number_is_the_trace_s(name, files, opened):
+def test_every_number_is_the_trace_s(name, files, opened, monkeypatch):
+    logits = []  # of the sustain decoder, which is not in a trace; a key each, the highest first
+
+    def noted(*args):
+        z, cache = goes_on_forward(*args)
+        logits.append(z.item())
+        return z, cache
+
+    monkeypatch.setattr(sustain, "goes_on_forward", noted)
     page, piece = opened(files / f"{name}.html"), played(name, 3, traced=True)
     given = [
         {"notes": trace["voices.notes"][:, 0].tolist(), "keys": trace["keys"][0].tolist()} for trace in piece.traces
@@ -121,6 +133,9 @@ def test_every_number_is_the_trace_s(name, files, opened):
         for of, numbers in rows[t][3].items():
             if numbers is not None:
                 np.testing.assert_allclose(numbers, piece.traces[t][of][..., 0, :], atol=1e-5, err_msg=f"{of} {t}")
+    shown = [p for row in rows for p in reversed(row[4])]
+    assert len(shown) > 200
+    np.testing.assert_allclose(shown, sigmoid(np.array(logits)), atol=1e-5)
 
 
 def test_draws_are_numpy_s_to_the_last_bit(opened):
@@ -182,6 +197,23 @@ def test_the_page_shows_what_sample_py_plays_and_steers(opened, tmp_path):
     assert "H is no chord" in page.inner_text("#wrong")
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_nothing_is_wider_than_the_window(name, files, opened):
+    """Also after the window was made narrower, and with the longest list of notes beside a lag."""
+    page = opened(files / f"{name}.html")
+    page.evaluate("minigen.instrument.upTo(160)")
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        for t in (16, 96):
+            page.evaluate(f"minigen.seek({t})")
+            page.wait_for_function(f"minigen.shown === {t} && minigen.roll.canvas.clientWidth < {width}")
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            beyond = """[...document.querySelectorAll(".inside > div")].filter((part) =>
+              [...part.querySelectorAll("*")].some((one) =>
+                one.getBoundingClientRect().right > part.getBoundingClientRect().right + 1)).length"""
+            assert page.evaluate(beyond) == 0
+
+
 @pytest.mark.parametrize("width", [390, 1280])
 def test_it_plays_and_seeks(width, opened):
     page = opened(width=width)
@@ -225,8 +257,9 @@ def test_the_voices_come_under_a_melody(opened):
     """In under half a second."""
     page = opened()
     page.click("#draw")
-    page.click("#roll", position={"x": 120, "y": 64 + 5 * (87 - 63)})
-    page.click("#roll", position={"x": 160, "y": 64 + 5 * (87 - 61)})
+    for x, key in ((120, 63), (160, 61)):
+        y = page.evaluate(f"TOP + (minigen.roll.high - {key} + 0.5) * minigen.roll.row")
+        page.click("#roll", position={"x": x, "y": y})
     t = page.evaluate("[...minigen.instrument.melody.keys()].sort((a, b) => a - b)")
     assert len(t) == 2
     took = page.evaluate("""() => { const began = performance.now(); minigen.instrument.changed(0);

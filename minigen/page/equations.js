@@ -217,7 +217,7 @@ const around = (row, k, from, to) => Float64Array.from({length: to - from + 1}, 
 
 function sustain(params, struck, sounding, bits, state, u) {
   const next = {sustain: lstm(params.sustain, join(struck, sounding, bits), ...state.sustain)};
-  const on = Float64Array.from(struck), p = new Float64Array(88);
+  const on = Float64Array.from(struck), p = new Float64Array(88).fill(NaN);  // NaN: not asked
   for (let k = 87; k >= 0; k--) {
     if (!sounding[k] || struck[k]) continue;
     const seen = join(next.sustain[0], around(struck, k, -NEAR, NEAR), around(sounding, k, -NEAR, NEAR),

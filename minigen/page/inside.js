@@ -100,9 +100,9 @@ class Inside {
     this.chances.textContent = `Struck: ${keys.map(nameOf).join(" ") || "nothing"}. The chance of each ${config.keys === 12 ? "class" : "key"}:`;
     bars(this.keys, trace["cells.P"], struck, colour);
     if (this.decoder) bars(this.decoder, trace["decoder.p"], new Set(keys), colour);
-    const asked = trace["sustain.p"] ? struckKeys(trace["sustain.p"]) : [];
+    const going = trace["sustain.p"] || [], asked = [...going.keys()].filter((k) => !Number.isNaN(going[k]));
     this.lengths.textContent = asked.length
-      ? `Goes on sounding? ${asked.map((k) => `${nameOf(k)} ${percent(trace["sustain.p"][k])} ${made.sounding[k] ? "yes" : "no"}`).join(", ")}` : "";
+      ? `Goes on sounding? ${asked.map((k) => `${nameOf(k)} ${percent(going[k])} ${made.sounding[k] ? "yes" : "no"}`).join(", ")}` : "";
   }
 
   words(t) {

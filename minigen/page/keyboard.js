@@ -4,6 +4,8 @@
 const CODES = ["KeyA", "KeyW", "KeyS", "KeyE", "KeyD", "KeyF", "KeyT", "KeyG", "KeyY", "KeyH", "KeyU", "KeyJ", "KeyK",
                "KeyO", "KeyL", "KeyP", "Semicolon", "Quote"];  // places on the keyboard, whatever letters they have
 
+const letterOf = (code) => ({Semicolon: ";", Quote: "'"})[code] || code.slice(-1);
+
 function piano(page) {
   const from = 39, keys = Array.from({length: 25}, (_, n) => from + n), whites = keys.filter((key) => !isBlack(key));
   const releases = new Map();
@@ -12,6 +14,7 @@ function piano(page) {
     const button = element("button", $("piano"), {className: black ? "black" : "white", textContent: black ? "" : nameOf(key)});
     button.style.left = `${((left - (black ? 0.3 : 0)) * 100) / whites.length}%`;
     button.style.width = `${((black ? 0.6 : 1) * 100) / whites.length}%`;
+    if (CODES[n]) button.dataset.letter = letterOf(CODES[n]);
     button.setAttribute("aria-label", nameOf(key) + (CODES[n] ? `, ${CODES[n].replace("Key", "letter ")}` : ""));
     const release = () => { button.classList.remove("down"); page.up(key); };
     releases.set(key, release);

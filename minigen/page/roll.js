@@ -11,10 +11,12 @@ class Roll {
     this.canvas = canvas;
     this.instrument = instrument;
     this.first = 0;  // the leftmost step
+    [this.low, this.high] = [15, 63];  // the keys that are shown: C2 to C6, and what is played beyond
   }
 
   get step() { return this.canvas.clientWidth < 600 ? 7 : 10; }
-  get row() { return this.canvas.clientWidth < 600 ? 4 : 5; }
+  get row() { return Math.max(4, Math.floor((this.canvas.clientWidth < 600 ? 300 : 400) / (this.high - this.low + 1))); }
+  get tall() { return (this.high - this.low + 1) * this.row; }
   get shown() { return (this.canvas.clientWidth - LEFT) / this.step; }
 
   colours() {
@@ -25,7 +27,7 @@ class Roll {
   at(event) {  // where a click is -> [step, key]
     const box = this.canvas.getBoundingClientRect();
     const step = Math.floor(this.first + (event.clientX - box.left - LEFT) / this.step);
-    return [Math.max(step, 0), 87 - Math.floor((event.clientY - box.top - TOP) / this.row)];
+    return [Math.max(step, 0), this.high - Math.floor((event.clientY - box.top - TOP) / this.row)];
   }
 
   follow(position) {
@@ -33,26 +35,33 @@ class Roll {
       this.first = Math.max(0, Math.floor(position - 0.6 * this.shown));
   }
 
+  fit(steps) {  // the range of keys grows to hold these steps
+    for (const {keys} of steps)
+      for (let key = 0; key < 88; key++)
+        if (keys[key]) [this.low, this.high] = [Math.min(this.low, key), Math.max(this.high, key)];
+  }
+
   draw(position, chosen) {
-    const {canvas, instrument, step, row} = this, colour = this.colours(), scale = window.devicePixelRatio || 1;
-    const width = canvas.clientWidth, height = TOP + 88 * row + 2;
+    this.fit(this.instrument.steps.slice(Math.max(0, Math.floor(this.first) - 64), Math.ceil(this.first + this.shown)));
+    const {canvas, instrument, step, row, tall} = this, colour = this.colours(), scale = window.devicePixelRatio || 1;
+    const width = canvas.clientWidth, height = TOP + tall + 2;
     if (canvas.width !== Math.round(width * scale) || canvas.height !== Math.round(height * scale)) {
       canvas.style.height = `${height}px`;
       canvas.width = Math.round(width * scale);
       canvas.height = Math.round(height * scale);
     }
-    const pen = canvas.getContext("2d"), x = (t) => LEFT + (t - this.first) * step, y = (key) => TOP + (87 - key) * row;
+    const pen = canvas.getContext("2d"), x = (t) => LEFT + (t - this.first) * step, y = (key) => TOP + (this.high - key) * row;
     pen.setTransform(scale, 0, 0, scale, 0, 0);
     pen.fillStyle = colour("paper");
     pen.fillRect(0, 0, width, height);
     pen.fillStyle = colour("row");
-    for (let key = 0; key < 88; key++) if (isBlack(key)) pen.fillRect(LEFT, y(key), width, row);
+    for (let key = this.low; key <= this.high; key++) if (isBlack(key)) pen.fillRect(LEFT, y(key), width, row);
     const last = Math.ceil(this.first + this.shown), {bar} = instrument;
     pen.font = "11px system-ui, sans-serif";
     for (let t = Math.floor(this.first / 4) * 4; t < last; t += 4) {
       if (x(t) < LEFT) continue;
       pen.fillStyle = colour(t % bar ? "faint" : "line");
-      pen.fillRect(x(t), TOP, 1, 88 * row);
+      pen.fillRect(x(t), TOP, 1, tall);
       if (t % bar) continue;
       pen.fillStyle = colour("dim");
       pen.fillText(`${t / bar + 1}`, x(t) + 3, TOP - 4);
@@ -64,11 +73,12 @@ class Roll {
     pen.fillStyle = colour("paper");
     pen.fillRect(0, TOP - 2, LEFT - 2, height);
     pen.fillStyle = colour("dim");
-    for (let key = 3; key < 88; key += 12) pen.fillText(nameOf(key), 6, y(key) + row);
+    for (let key = 3; key < 88; key += 12)
+      if (key >= this.low && key <= this.high) pen.fillText(nameOf(key), 6, y(key) + row);
     pen.fillStyle = colour("now");
     pen.fillRect(x(position) - 1, TOP - 14, 2, height);
     pen.strokeStyle = colour("now");
-    if (chosen < instrument.steps.length) pen.strokeRect(x(chosen) + 0.5, TOP - 1, step - 1, 88 * row + 1);
+    if (chosen < instrument.steps.length) pen.strokeRect(x(chosen) + 0.5, TOP - 1, step - 1, tall + 1);
   }
 
   arcs(pen, colour, x, y, chosen) {
@@ -91,7 +101,7 @@ class Roll {
       pen.stroke();
       if (then < 0) return;
       pen.globalAlpha = 0.12 + 0.5 * w[l];
-      pen.fillRect(x(then), TOP, this.step, 88 * this.row);
+      pen.fillRect(x(then), TOP, this.step, this.tall);
     });
     pen.restore();
     pen.globalAlpha = 1;
