@@ -118,7 +118,8 @@ def plot_gradients(path, rows: list[dict]) -> None:
 
 def plot_passage(path, passage: dict, config, title: str, read: bool = True) -> None:
     """A passage (minigen/run/passage.py) from top to bottom over its bars: the decisions, the loss of every cell, the
-    reader's weights, each voice's distribution, the chances of the octaves. `read`: it was a song, and not played."""
+    reader's weights, each voice's distribution (on 88 keys the voices and keys that ever had a chance of 2%), the
+    chances of the octaves. `read`: it was a song, and not played."""
     bar, T, C = config.bar, len(passage["struck"]), passage["P"].shape[1]
     at = (passage["first"] + np.arange(T)) / bar + 1
     P, x = passage["P"].clip(CLIP, 1 - CLIP), passage["cells"] > 0
@@ -153,11 +154,13 @@ def plot_passage(path, passage: dict, config, title: str, read: bool = True) -> 
         shade(axes["the reader's weight on each lag"], passage["w"], 1)
         axes["the reader's weight on each lag"].set_yticks(range(len(config.lags)), config.lags)
     if "voices" in passage:
-        _, V, O = passage["voices"].shape
+        voices, outcomes = _worth_drawing(passage["voices"])
+        V, O = len(voices), len(outcomes)
         panel = axes["each voice's distribution"]
-        shade(panel, passage["voices"][:, ::-1].reshape(T, V * O), 1)
-        panel.set_yticks([O * (V - 1 - v) + O / 2 for v in range(V)], [f"voice {v + 1}" for v in range(V)])
-        named = [(O * v + row, name) for v in range(V) for row, name in _rows_to_name(O)]
+        shade(panel, passage["voices"][:, voices[::-1]][..., outcomes].reshape(T, V * O), 1)
+        panel.set_yticks([O * (V - 1 - n) + O / 2 for n in range(V)], [f"voice {v + 1}" for v in voices])
+        names = dict(_rows_to_name(passage["voices"].shape[2]))
+        named = [(O * v + row, names[k]) for v in range(V) for row, k in enumerate(outcomes) if k in names]
         panel.secondary_yaxis("right").set_yticks(*zip(*named, strict=True), fontsize=5)
         for v in range(1, V):
             panel.axhline(O * v - 0.5, color="#888888", lw=0.5)
@@ -172,6 +175,17 @@ def plot_passage(path, passage: dict, config, title: str, read: bool = True) -> 
     rows[-1].set_xlabel("bar")
     figure.suptitle(title, fontsize=10, parse_math=False)
     save(figure, path, dpi=100)
+
+
+def _worth_drawing(voices) -> tuple[list[int], list[int]]:
+    """voices (T, V, n) -> which voices and outcomes to draw: on 88 keys those that ever have a chance of 2%, and the
+    outcomes between them."""
+    _, V, n = voices.shape
+    keys = (voices[..., :88] > 0.02).any(axis=0)
+    if n < 88 or not keys.any():
+        return list(range(V)), list(range(n))
+    low, high = np.flatnonzero(keys.any(axis=0))[[0, -1]]
+    return list(np.flatnonzero(keys.any(axis=1))), [*range(low, high + 1), *range(88, n)]
 
 
 def _rows_to_name(n: int) -> list[tuple[int, str]]:

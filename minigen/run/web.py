@@ -60,7 +60,8 @@ def report_page(folder: Path, model, about: dict, rows: list[dict], baselines: d
     older = "".join(name + image(name, "the same, earlier") for name in passages[:-1])
     facts = {name: about[name] for name in FACTS} | {f"held out, {name}": value for name, value in baselines.items()}
     facts |= model.config.as_json() | last
-    cells = [f"<tr><td>{escape(name)}</td><td>{escape(str(value))}</td></tr>" for name, value in facts.items()]
+    facts = {name: f"{value:.6g}" if isinstance(value, float) else str(value) for name, value in facts.items()}
+    cells = [f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in facts.items()]
     pieces = [path for path in sorted(folder.glob("sample-*.mid")) if path.stem[7:].isdigit() and path.is_file()]
     parts = {
         "title": escape(f"{folder.name}: {model.name}"),
