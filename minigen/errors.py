@@ -46,6 +46,11 @@ def plural(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'s' * (n != 1)}"
 
 
+def printable(text: str) -> str:
+    """Text of a stranger's file, for a terminal: what cannot be seen, or would move the cursor, as an escape."""
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
+
+
 def command(script: str, *args) -> str:
     """A command that can be pasted where this one was called: of a script beside the one that runs."""
     return shlex.join(["python", str(Path(sys.argv[0]).with_name(f"{script}.py")), *map(str, args)])

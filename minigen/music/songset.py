@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from minigen.errors import MinigenError
-from minigen.files import write_atomically
+from minigen.files import read_arrays, write_atomically
 from minigen.metre import METRES, OLD_METRES
 
 MAGIC, VERSION = "minigen song set", 2
@@ -81,16 +81,16 @@ class SongSet:
     def load(cls, path) -> "SongSet":
         """Raises MinigenError, a sentence with the remedy, for anything but a whole song set of this version."""
         try:
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
-                header = json.loads(stored["header"].tobytes())
-                if header["magic"] != MAGIC:
-                    raise ValueError("another magic")
-                if header["version"] == 1:
-                    header |= {"metre": OLD_METRES[header["steps_a_bar"]], "warnings": []}
-                    return cls._checked(header, stored["rows"], np.zeros_like(stored["rows"]), stored["offsets"])
-                if header["version"] == VERSION:
-                    return cls._checked(header, *(stored[name] for name in ("rows", "sounding", "offsets")))
-        except OSError as error:
+            stored = read_arrays(path)
+            header = json.loads(stored["header"].tobytes())
+            if header["magic"] != MAGIC:
+                raise ValueError("another magic")
+            if header["version"] == 1:
+                header |= {"metre": OLD_METRES[header["steps_a_bar"]], "warnings": []}
+                return cls._checked(header, stored["rows"], np.zeros_like(stored["rows"]), stored["offsets"])
+            if header["version"] == VERSION:
+                return cls._checked(header, *(stored[name] for name in ("rows", "sounding", "offsets")))
+        except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
             raise MinigenError(f"{path} cannot be opened ({error.strerror or error}): name a song set") from error
         except Exception as error:  # a damaged file can fail in any layer: zip, deflate, npy, JSON, a missing name
             raise MinigenError(

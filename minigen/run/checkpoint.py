@@ -13,6 +13,7 @@ import io
 import json
 import math
 import zipfile
+from errno import EINVAL
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,14 +21,23 @@ import numpy as np
 
 from minigen.adam import Moments
 from minigen.backend import use_device
-from minigen.errors import MinigenError
+from minigen.errors import MinigenError, printable
 from minigen.files import write_atomically
 from minigen.ladder import rung
 from minigen.params import Params
 
 MAGIC, VERSION = "minigen checkpoint", 1
 HEADER_LIMIT = 1 << 20
-FIELDS = {"model": str, "adam_step": int, "training": dict, "split": dict, "metrics": dict, "data": str}
+TEXTS = ("model", "data", "licence", "command", "corpus")
+KINDS = {
+    "seed": int,
+    "valid": float,
+    "max_tracks": int,
+    "max_tempos": int,
+    "official": bool,
+    "digest": str,
+    "held_out": str,
+}  # of the split; any may be null
 
 
 def file_of(path: Path) -> Path:
@@ -81,6 +91,30 @@ def save(path, model, params: Params, moments: Moments | None = None, raw=None, 
     write_atomically(path, lambda file: np.savez(file, header=encoded, **arrays))
 
 
+def _fields_fit(header: dict) -> bool:
+    """Whether the fields that are there are of the kinds that are written: nothing later need look again."""
+
+    def numbers(values, depth=1) -> bool:
+        return isinstance(values, dict) and all(
+            type(value) in (int, float) or (depth and numbers(value, 0)) for value in values.values()
+        )
+
+    split, training = header.get("split", {}), header.get("training", {})
+    if not (numbers(training) and numbers(header.get("metrics", {})) and isinstance(split, dict)):
+        return False
+    steps = [header.get("adam_step", 0), *(training.get(name, 0) for name in ("step", "best_step", "fell_at"))]
+    learned = header.get("learned", [])
+    return (
+        all(isinstance(header.get(name) or "", str) for name in TEXTS)
+        and all(type(step) is int and 0 <= step < 2**62 for step in steps)
+        and all(value is None or type(value) is KINDS.get(name) for name, value in split.items())
+        and 0 <= (split.get("seed") or 0) < 2**63
+        and 0 < (split.get("valid") or 0.1) < 1
+        and isinstance(learned, list)
+        and all(isinstance(digest, str) for digest in learned)
+    )
+
+
 def _member(archive: zipfile.ZipFile, name: str, shape=None, dtype=None) -> np.ndarray:
     """One array, if it has this shape and dtype and its file is exactly as long as they say; ValueError if not."""
     info = archive.getinfo(f"{name}.npy")
@@ -124,8 +158,9 @@ def load(path, device: str = "cpu") -> Trained:
                     f"{path} is a checkpoint of version {header.get('version')!r} and this minigen reads version "
                     f"{VERSION}: use the minigen that wrote it, or train again"
                 )
-            if not all(isinstance(header.get(name, kind()), kind) for name, kind in FIELDS.items()):
+            if not _fields_fit(header):
                 raise foreign
+            header |= {name: printable(header[name]) for name in TEXTS if header.get(name)}
             model = rung(header.get("model", ""))
             model = type(model)(model.config.with_fields(header.get("config")))
             shapes = model.shapes()
@@ -136,7 +171,9 @@ def load(path, device: str = "cpu") -> Trained:
             if header.get("arrays") not in (expected, expected | moments, expected | raw | moments):
                 raise MinigenError(f"{path} does not hold the weights that its configuration asks for: train it again")
             arrays = {name: _member(archive, name, *declared) for name, declared in header["arrays"].items()}
-    except (zipfile.BadZipFile, EOFError) as error:
+    except (zipfile.BadZipFile, EOFError, OSError) as error:
+        if isinstance(error, OSError) and error.errno != EINVAL:  # which is an offset before the beginning
+            raise
         with open(path, "rb") as file:
             raise (broken if file.read(2) == b"PK" else foreign) from error
     except (KeyError, ValueError, NotImplementedError, RuntimeError) as error:

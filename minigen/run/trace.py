@@ -13,11 +13,11 @@ import numpy as np
 
 from minigen.backend import to_host
 from minigen.errors import MinigenError
-from minigen.files import write_atomically
+from minigen.files import read_arrays, write_atomically
 from minigen.ladder import rung
 from minigen.ops import NO_END
 from minigen.run.checkpoint import Trained
-from minigen.run.finetune import Finetune, play_learning
+from minigen.run.finetune import MODES, Finetune, play_learning
 from minigen.run.sample import play
 
 MAGIC, VERSION = "minigen trace", 2
@@ -45,27 +45,73 @@ def load_trace(path) -> dict:
     """The arrays by name, and the header. Raises MinigenError where it is no trace."""
     foreign = MinigenError(f"{path} is not a trace: name a .npz that scripts/sample.py --trace wrote")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            trace = {name: file[name] for name in file.files}
+        trace = read_arrays(path)
         header = json.loads(trace["header"].tobytes())
-        known = header["magic"], header["version"], len(trace["roll"]) >= len(trace["keys"]) > 0
-        model = rung(header["model"])
-        header["config"] = model.config.with_fields(header["config"]).as_json()
+        known = header["magic"], header["version"]
+        model = model_of(header)
+        header["config"] = model.config.as_json()
+        fits = known == (MAGIC, VERSION) and _fits(trace, header, model)
     except FileNotFoundError as error:
         raise MinigenError(f"{path} does not exist: name a .npz that scripts/sample.py --trace wrote") from error
     except Exception as error:  # a damaged archive fails in as many ways as there are readers inside
         raise foreign from error
-    if known == (MAGIC, 1, True):
+    if known == (MAGIC, 1):
         raise MinigenError(f"{path} is a trace of an older minigen: play the piece again with --trace")
-    if known != (MAGIC, VERSION, True):
+    if not fits:
         raise foreign
     return trace | {"header": header}
+
+
+def _fits(trace: dict, header: dict, model) -> bool:
+    """Whether all that is read out of a trace is there, of the right shape and kind. May raise anything."""
+    c, T = model.config, len(trace["keys"])
+    V, outcomes = c.voices, len(outcomes_of(header))
+    shapes = dict.fromkeys(("keys", "inject", "decoder.p", "decoder.u"), (1, 88))
+    shapes |= {"reader.w": (1, len(c.lags)), "voices.p": (V, 1, outcomes), "voices.allowed": (V, 1, c.keys + 1)}
+    shapes |= dict.fromkeys(("voices.notes", "voices.u"), (V, 1))
+    shapes |= {
+        "cells.P": (1, c.keys + (c.loss == "pause")),
+        "cells.u": (1, c.keys),
+        "classes": (1, 12),
+        "ceiling": (1,),
+    }
+    shapes |= dict.fromkeys((name for name in trace if name.startswith("finetune.")), ())
+    together = ("voices.p", "voices.notes", "voices.u"), ("decoder.p", "decoder.u")
+    notes, tune, end = trace.get("voices.notes", np.zeros(1, int)), header["finetune"], header.get("end", NO_END)
+    return (
+        T > 0
+        and trace["roll"].shape[1:] == (88,)
+        and len(trace["roll"]) >= T
+        and all(trace[name].shape == (T, *shape) for name, shape in shapes.items() if name in trace)
+        and all(array.dtype.kind in "biuf" for array in trace.values())
+        and (V == 0 or "voices.p" in trace)
+        and ("cells.P" in trace or "decoder.p" in trace)
+        and all(len({name in trace for name in names}) == 1 for names in together)
+        and notes.dtype.kind in "iu"
+        and 0 <= notes.min() <= notes.max() < outcomes
+        and all(type(number) is int and 0 <= number < 2**63 for number in (header["seed"], end, header["weights"]))
+        and type(header["temperature"]) in (int, float)
+        and 0 < header["temperature"] < 1e6
+        and (tune is None or _is_finetune(tune))
+    )
+
+
+def _is_finetune(found: dict) -> bool:
+    usual = asdict(Finetune())
+    numbers = [found[name] for name in usual if name != "mode"]
+    return (
+        set(found) == set(usual)
+        and found["mode"] in MODES
+        and all(type(found[name]) is type(value) for name, value in usual.items())
+        and all(0 <= number < 1e6 for number in numbers)
+    )
 
 
 def replay(trained: Trained, trace: dict) -> np.ndarray:
     """The new steps (T, 88) again, from the trace's own uniforms. Raises MinigenError for other weights."""
     header, T = trace["header"], len(trace["keys"])
-    if header["weights"] != fingerprint(trained, header["finetune"]):
+    same = trained.model.name == header["model"] and trained.model.config.as_json() == header["config"]
+    if not same or header["weights"] != fingerprint(trained, header["finetune"]):
         raise MinigenError(f"this trace was made with other weights of {header['model']}: name the checkpoint it is of")
     extra = [{name: trace[name][t] for name in GIVEN if name in trace} for t in range(T)]
     primer = trace["roll"] if trained.model.needs_classes else trace["roll"][: len(trace["roll"]) - T]
@@ -106,8 +152,7 @@ def outcomes_of(header: dict) -> list[str]:
 def is_trace(path) -> bool:
     """Whether a file claims to be a trace, whatever is in it."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return json.loads(file["header"].tobytes())["magic"] == MAGIC
+        return json.loads(read_arrays(path)["header"].tobytes())["magic"] == MAGIC
     except Exception:  # `load_trace` and `checkpoint.load` say what is wrong
         return False
 
