@@ -4,12 +4,29 @@ import csv
 import io
 import math
 import os
+import sys
 import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from minigen.errors import MinigenError
+
+
+def cache_folder() -> Path | None:
+    """Where minigen keeps what it would only make again: MINIGEN_CACHE, or its folder where this system keeps caches;
+    None for a user without a home."""
+    if chosen := os.environ.get("MINIGEN_CACHE"):
+        return Path(chosen)
+    try:
+        home = Path.home()
+    except RuntimeError:
+        return None
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "minigen"
+    if sys.platform == "darwin":
+        return home / "Library" / "Caches" / "minigen"
+    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "minigen"
 
 
 def write_atomically(path, write) -> None:

@@ -1,10 +1,8 @@
 """Every fast kernel is a translation: held to the reference code in float64 and float32, forward and backward."""
 
-import os
 import platform
 import subprocess
 import sys
-from pathlib import Path
 
 import numba
 import numpy as np
@@ -14,8 +12,8 @@ from helpers import close, draws_of, notes_of
 from minigen import adam, decoder, kernels, linear, lstm, voices
 from minigen.gradcheck import toy_batch
 from minigen.kernels import standing, use_kernels
-from minigen.kernels.cpu import leave_out_the_old, rows, use_threads
 from minigen.kernels.cpu import lstm as fast_lstm
+from minigen.kernels.cpu import rows, use_threads
 from minigen.ladder import LADDER
 from minigen.params import Params
 
@@ -188,17 +186,6 @@ def test_any_order_in_memory():
     nan = np.full((2, 1, 4), np.nan, np.float32)
     (h, _), _ = KERNELS["lstm_forward"](nan, nan[0], nan[0], *(np.ones(s, np.float32) for s in ((4, 16), (4, 16), 16)))
     assert np.isnan(h).all()
-
-
-def test_what_was_compiled_before_a_change_is_forgotten():
-    cache = Path(rows.__file__).parent / "__pycache__"
-    old, new = cache / "made up, old.nbi", cache / "made up, new.nbi"
-    for path in (old, new):
-        path.touch()
-    os.utime(old, (1, 1))
-    leave_out_the_old()
-    assert new.exists() and not old.exists()
-    new.unlink()
 
 
 def test_freed_memory_is_kept():

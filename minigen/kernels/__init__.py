@@ -77,6 +77,24 @@ def standing(table: str, log=lambda line: None) -> dict:
     return found
 
 
+def _kernels_of_cpu(log):
+    """The package, its kernels compiled. Raises what importing and compiling raises."""
+    asked = os.environ.get("NUMBA_NUM_THREADS")
+    if asked and not (asked.isdecimal() and int(asked)):
+        raise MinigenError(f"NUMBA_NUM_THREADS is {asked!r}: set it to 1 or more, or leave it unset")
+    import numba
+
+    if numba.config.DISABLE_JIT:
+        raise RuntimeError("NUMBA_DISABLE_JIT is set")
+    from minigen.kernels import cpu
+
+    log("loading the kernels (compiled the first time, in about half a minute)")
+    if cpu.REASON:
+        log(f"take care: compiled kernels cannot be kept ({cpu.REASON}), and are compiled each time")
+    cpu.warmed(cpu.warm_up)
+    return cpu
+
+
 def use_kernels(choice: str, threads: int | None = None, log=lambda line: None, xp=np, playing: bool = False) -> str:
     """Choose what runs, and how many threads, for the whole process; returns the words to show.
 
@@ -105,15 +123,13 @@ def use_kernels(choice: str, threads: int | None = None, log=lambda line: None, 
         threadpool_limits(threads)
         return "fast (CUDA)"
     try:
-        from minigen.kernels import cpu
-    except ImportError as error:
+        cpu = _kernels_of_cpu(log)
+    except (ImportError, OSError, RuntimeError) as error:  # Numba is missing, or switched off; the disk is full
         if choice != "auto":
-            raise MinigenError(f"Numba cannot be loaded ({error}): install it, or use --kernels reference") from error
+            raise MinigenError(f"Numba cannot be used ({error}): mend that, or use --kernels reference") from error
         threadpool_limits(threads)
-        return f"reference, the array code (threads: {threads}; Numba cannot be loaded: {error})"
-    log("loading the kernels (compiled the first time, in about half a minute)")
+        return f"reference, the array code (threads: {threads}; Numba cannot be used: {error})"
     threads = cpu.use_threads(threads)
-    cpu.warm_up()
     copy = None
     if choice == "whole":
         from minigen.kernels.whole import copy_of

@@ -7,27 +7,16 @@ import contextlib
 import hashlib
 import json
 import os
-import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 from minigen.errors import MinigenError
+from minigen.files import cache_folder
 from minigen.music.alike import repeats
 from minigen.music.midi import CODE, SUFFIXES, Refused, contents, read_song
 from minigen.music.songset import VERSION, SongSet
 from minigen.progress import progress
-
-
-def cache_folder() -> Path:
-    """Where parsed music is kept: MINIGEN_CACHE, or minigen's folder where this system keeps caches."""
-    if chosen := os.environ.get("MINIGEN_CACHE"):
-        return Path(chosen)
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "minigen"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "minigen"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "minigen"
 
 
 def cached(name: str, make) -> SongSet:
@@ -35,13 +24,15 @@ def cached(name: str, make) -> SongSet:
 
     A cache that cannot be read is made anew, and one that cannot be written costs time and nothing else.
     """
-    path = cache_folder() / name
+    folder = cache_folder()
+    if folder is None:
+        return make()
     try:
-        return SongSet.load(path)
+        return SongSet.load(folder / name)
     except MinigenError:
         songs = make()
     with contextlib.suppress(OSError):
-        songs.save(path)
+        songs.save(folder / name)
     return songs
 
 

@@ -1,31 +1,18 @@
-"""The kernels for a CPU, in Numba: compiled when first called, once for each machine, and kept beside the sources."""
-
-from pathlib import Path
+"""The kernels for a CPU, in Numba: compiled when first called, and kept (kept.py)."""
 
 import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401  np.dot in compiled code calls it: loaded here, so that limits reach it
 
 from minigen.adam import Moments
 from minigen.kernels.cpu import adam, lstm, pointwise, voices
+from minigen.kernels.cpu.kept import REASON, warmed  # noqa: F401  part of what this package offers
 from minigen.kernels.cpu.threads import use_threads  # noqa: F401  part of what this package offers
 from minigen.params import Params
 from minigen.voices import voices_shapes
 
 
-def leave_out_the_old() -> None:
-    """Numba compiles a function again where its own file has changed; here functions call those of other files: what
-    was compiled before the newest of these files was written is deleted."""
-    own, copies = Path(__file__).parent, Path(__file__).parents[1] / "whole"
-    newest = max(file.stat().st_mtime for folder in (own, copies) for file in folder.glob("*.py"))
-    for folder in (Path(lstm._forward.stats.cache_path), copies / "__pycache__"):
-        for index in folder.glob("*.nbi"):
-            if index.stat().st_mtime < newest:
-                index.unlink(missing_ok=True)
-
-
 def warm_up() -> None:
     """Call every float32 kernel on arrays of a few cells: what is not in the cache is compiled now."""
-    leave_out_the_old()
     ones = np.ones
     x, h, mask = ones((2, 1, 3), np.float32), ones((1, 2), np.float32), ones((2, 1), bool)
     W, b = ones((3, 8), np.float32), ones(8, np.float32)

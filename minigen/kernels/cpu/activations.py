@@ -8,8 +8,10 @@ the last bit. One division and eight multiply-adds, all vectorised.
 import math
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import overload
+
+from minigen.kernels.cpu.kept import kept
 
 P0, P1, P2 = np.float32(1), np.float32(0.13381019234657288), np.float32(0.00349557981826365)
 P3, P4 = np.float32(2.060894803435076e-05), np.float32(1.33544801883545e-08)
@@ -19,10 +21,10 @@ END, HALF = np.float32(9), np.float32(0.5)
 # NaN must survive, so `nnan` is off; the error model because a check for division by zero
 # would keep loops from being vectorised
 OPTIONS = {"fastmath": {"contract", "nsz", "arcp"}, "error_model": "numpy"}
-compiled = njit(parallel=True, cache=True, nogil=True, **OPTIONS)
-serial = njit(cache=True, nogil=True, **OPTIONS)  # what one thread does, called from what is `compiled` or from Python
+compiled = kept(parallel=True, nogil=True, **OPTIONS)
+serial = kept(nogil=True, **OPTIONS)  # what one thread does, called from what is `compiled` or from Python
 # for long sums: kept in as many parts as a vector has places, and so in another order than written
-summing = njit(cache=True, nogil=True, **OPTIONS | {"fastmath": OPTIONS["fastmath"] | {"reassoc"}})
+summing = kept(nogil=True, **OPTIONS | {"fastmath": OPTIONS["fastmath"] | {"reassoc"}})
 
 
 def tanh(x):
