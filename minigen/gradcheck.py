@@ -36,60 +36,151 @@ def relative_error(a: float, b: float) -> float:
     return 0.0 if a == b else abs(a - b) / max(abs(a), abs(b))
 
 
-def slope(function, x, direction) -> float:
+def slope(function, x, direction, step: float = STEP) -> float:
     """The derivative of function(x) along a direction, by central differences of the fourth order.
 
     The second order is not enough: along a direction of 400,000 components its curvature error reaches 1e-6.
     """
-    near = function(x + STEP * direction) - function(x - STEP * direction)
-    far = function(x + 2 * STEP * direction) - function(x - 2 * STEP * direction)
-    return float((8 * near - far) / (12 * STEP))
+    near = function(x + step * direction) - function(x - step * direction)
+    far = function(x + 2 * step * direction) - function(x - 2 * step * direction)
+    return float((8 * near - far) / (12 * step))
 
 
 def check(forward, backward, inputs: dict, rng: np.random.Generator | None = None, bound: float = BOUND) -> list[Row]:
-    """Check your own layer: a Row for every input.
+    """Check your own layer: a Row for every input that has a gradient.
 
-    forward(*inputs.values()) -> out, cache, where out is an array or a tuple of arrays
-    backward(dout, cache) -> the gradients of the inputs, in their order; None for one that is not made
-    inputs: name -> float64 array
+    forward(*inputs.values()) -> out, cache, where out is an array, or a tuple, list or dict of arrays
+    backward(dout, cache) -> the gradients of the inputs, in their order or by name; None for one that is not made
+    inputs: name -> array of floats; one of whole numbers or truth values is a constant, and its gradient None
 
-    Also fails a backward that answers another thing when called twice, or that edits its inputs.
+    Raises MinigenError, which says what is wrong, where nothing would be checked (complex numbers, no gradient, no
+    element), or not what is meant: float32, edits in place, an answer that is another one when called twice, a kink.
     """
     rng = rng or np.random.default_rng(0)
-    values = [np.asarray(value, np.float64) for value in inputs.values()]
-    before = [value.copy() for value in values]
-    result = forward(*values)
-    if not (isinstance(result, tuple) and len(result) == 2):
-        raise MinigenError("forward should return (out, cache), where out may be a tuple of arrays")
-    out, cache = result
-    single = not isinstance(out, tuple)
-    dout = [rng.normal(size=y.shape) for y in ((out,) if single else out)]
-    kept = [d.copy() for d in dout]
-    grads = backward(dout[0] if single else tuple(dout), cache)
-    again = backward(dout[0] if single else tuple(dout), cache)
-    grads, again = (grads, again) if isinstance(grads, tuple | list) else ((grads,), (again,))
-    if len(grads) != len(values):
-        raise MinigenError(
-            f"backward returned {len(grads)} gradients for {len(values)} inputs: None stands for one left out"
-        )
-    untouched = all(np.array_equal(a, b) for a, b in zip([*values, *dout], [*before, *kept], strict=True))
+    values = [_input(name, value) for name, value in inputs.items()]
+    given = {name: value.copy() for name, value in zip(inputs, values, strict=True)}
 
-    def scalar(out) -> float:
-        return sum(np.sum(d * y) for d, y in zip(dout, (out,) if single else out, strict=True))
+    def untouched(which: str, more=()) -> None:
+        for name, value, before in [*zip(inputs, values, given.values(), strict=True), *more]:
+            if not np.array_equal(value, before):
+                raise MinigenError(f"{which} edits {name} in place: edit a copy of it")
+
+    def called(*values) -> list:
+        result = forward(*values)
+        if not (isinstance(result, tuple) and len(result) == 2):
+            raise MinigenError("forward should return (out, cache), where out may be a tuple, list or dict of arrays")
+        return [*result, _outputs(result[0])]
+
+    def gradients() -> list:
+        answer = backward(_like(out, dout), cache)
+        untouched("backward", [("dout", now, before) for now, before in zip(dout, kept, strict=True)])
+        return [None if grad is None else np.array(grad) for grad in _in_order(answer, list(inputs))]
+
+    out, cache, outputs = called(*values)
+    untouched("forward")
+    if not all(map(np.array_equal, outputs, called(*values)[2])):
+        raise MinigenError("forward gives another answer when called twice: pass what it draws in as an input")
+    dout = [np.asarray(rng.normal(size=y.shape)) for y in outputs]
+    kept = [d.copy() for d in dout]
+    grads = gradients()
+    for name, grad, again in zip(inputs, grads, gradients(), strict=True):
+        if not np.array_equal(grad, again, equal_nan=grad is not None):
+            raise MinigenError(f"backward gives another d{name} when called twice: it edits its cache, or draws")
+
+    def change(k: int, x) -> float:
+        return sum(np.sum(d * y) for d, y in zip(dout, called(*values[:k], x, *values[k + 1 :])[2], strict=True))
 
     rows = []
-    for k, (name, grad, twice) in enumerate(zip(inputs, grads, again, strict=True)):
-        if grad is None:
-            continue
-        if grad.shape != values[k].shape:
-            raise MinigenError(
-                f"d{name} has shape {grad.shape} and {name} has {values[k].shape}: check backward's order"
-            )
-        direction = rng.normal(size=values[k].shape)
-        measured = slope(lambda x, k=k: scalar(forward(*values[:k], x, *values[k + 1 :])[0]), values[k], direction)
-        error = relative_error(measured, float(np.sum(grad * direction)))
-        rows.append(Row(f"d{name}", error, error <= bound and untouched and np.array_equal(grad, twice)))
+    for k, (name, grad) in enumerate(zip(inputs, grads, strict=True)):
+        if grad is not None:
+            _fits(name, grad, values[k])
+            direction = rng.normal(size=values[k].shape)
+            claimed = float(np.sum(grad * direction))
+            error = _error(lambda x, k=k: change(k, x), name, values[k], direction, claimed, bound)
+            rows.append(Row(f"d{name}", error, error <= bound))
+    if not rows:
+        raise MinigenError("backward returned no gradient, so nothing was checked: return one for each input")
     return rows
+
+
+def _error(loss, name: str, x, direction, claimed: float, bound: float) -> float:
+    """The relative error of a slope that is claimed. Where it is too large, there must be one slope to be held against:
+    two of several steps must find the same (a large one may step over a kink), and it must be that of both sides."""
+
+    def sides(h: float) -> tuple[float, float]:
+        """How far the slopes to the right and to the left are apart (of a smooth function: in proportion to h), and
+        how large they are."""
+        right, left = loss(x + h * direction) - here, here - loss(x - h * direction)
+        return abs(right - left) / h, max(abs(right), abs(left)) / h
+
+    error = relative_error(slope(loss, x, direction), claimed)
+    if error <= bound or not np.isfinite(claimed):
+        return error
+    found = [slope(loss, x, direction, STEP / 10**n) for n in range(4)]
+    apart = [relative_error(one, other) for one, other in zip(found, found[1:], strict=False)]
+    here = loss(x)
+    (wide, _), (narrow, size) = sides(STEP), sides(STEP / 10)
+    if min(apart) > bound or (narrow > 0.5 * wide and narrow > 1e-5 * size):
+        raise MinigenError(
+            f"out has no slope along {name} here: a kink, as of relu at 0 (move {name} away from it), or float32 inside"
+        )
+    return relative_error(found[1 + int(np.argmin(apart))], claimed)
+
+
+def _input(name: str, value) -> np.ndarray:
+    value = np.array(value)
+    if value.dtype.kind not in "fiub":
+        remedy = "give its real and imaginary part as two inputs" if value.dtype.kind == "c" else "give floats"
+        raise MinigenError(f"{name} is {value.dtype}, which is not checked: {remedy}")
+    if not value.size or not np.isfinite(value).all():
+        raise MinigenError(f"{name} {'holds NaN or infinity' if value.size else 'has no element'}: give other numbers")
+    return value.astype(np.float64) if value.dtype.kind == "f" else value
+
+
+def _outputs(out) -> list[np.ndarray]:
+    """The arrays of what forward returned."""
+    parts = out.values() if isinstance(out, dict) else out if isinstance(out, tuple | list) else [out]
+    arrays = [np.array(part) for part in parts]
+    for array in arrays:
+        if array.dtype != np.float64:
+            raise MinigenError(f"forward returns {array.dtype}: float64 in should be float64 out, in every output")
+        if not np.isfinite(array).all():
+            raise MinigenError("forward returns NaN or infinity: give other inputs")
+    if not sum(array.size for array in arrays):
+        raise MinigenError("forward returns no number: there is nothing to check")
+    return arrays
+
+
+def _like(out, arrays: list):
+    """Arrays in the form of `out`."""
+    if isinstance(out, dict):
+        return dict(zip(out, arrays, strict=True))
+    if isinstance(out, tuple | list):
+        return type(out)(*arrays) if hasattr(out, "_fields") else type(out)(arrays)
+    return arrays[0]
+
+
+def _in_order(answer, names: list[str]) -> list:
+    """What backward returned, in the order of the inputs."""
+    if isinstance(answer, dict):
+        if unknown := set(answer) - set(names):
+            raise MinigenError(f"backward returned a gradient of {unknown.pop()}, which is no input")
+        return [answer.get(name) for name in names]
+    grads = list(answer) if isinstance(answer, tuple | list) else [answer]
+    if len(grads) != len(names):
+        raise MinigenError(
+            f"backward returned {len(grads)} gradients for {len(names)} inputs: None stands for one left out"
+        )
+    return grads
+
+
+def _fits(name: str, grad, value) -> None:
+    if value.dtype.kind != "f":
+        raise MinigenError(f"{name} holds whole numbers, which have no gradient: give floats, or return None for it")
+    if grad.dtype.kind not in "fiu":
+        raise MinigenError(f"d{name} is {grad.dtype}: the gradient of real numbers is real numbers")
+    if grad.shape != value.shape:
+        raise MinigenError(f"d{name} has shape {grad.shape} and {name} has {value.shape}: check backward's order")
 
 
 def toy_batch(model, T: int, B: int, seed: int = 0, density: float = 0.03) -> dict:
