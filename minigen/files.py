@@ -72,9 +72,10 @@ def read_arrays(path, largest: int = 2**30) -> dict[str, np.ndarray]:
                 version = np.lib.format.read_magic(file)
                 shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
                 size = math.prod(shape) * dtype.itemsize
-                if version != (1, 0) or fortran or dtype.hasobject or file.tell() + size != info.file_size:
+                if version != (1, 0) or dtype.hasobject or file.tell() + size != info.file_size:
                     raise ValueError(info.filename)
-                arrays[info.filename.removesuffix(".npy")] = np.frombuffer(file.read(), dtype).reshape(shape)
+                array = np.frombuffer(file.read(), dtype).reshape(shape, order="F" if fortran else "C")
+                arrays[info.filename.removesuffix(".npy")] = array
     return arrays
 
 

@@ -6,6 +6,7 @@
     python scripts/train.py my_midi/ --metre 3/4              its waltzes; without it, its songs in 4/4
     python scripts/train.py TRAIN --held-out VALID            an official split, taken as it is
     python scripts/train.py --resume runs/bach-ordered          go on where a run stopped, to the end that was asked for
+    python scripts/train.py --resume runs/bach-ordered/crash.npz    repeat the step at which the numbers blew up
     python scripts/train.py my_midi/ --init samples/chorales.npz    go on from a checkpoint, with other music
     python scripts/train.py --model pause-loss --meta 1 --batch 8   weights that know they will be finetuned
     mpiexec -n 2 python scripts/train.py                      two processes, half of every batch each
@@ -39,6 +40,7 @@ from minigen.music.alike import digest_of
 from minigen.music.corpus import LICENCES, find_songs
 from minigen.music.dataset import Dataset, split, trimmed
 from minigen.run import checkpoint
+from minigen.run.crash import repeat
 from minigen.run.folder import (
     Folder,
     check_grid,
@@ -105,6 +107,11 @@ def main(ranks: Ranks):
     if args.meta and ranks.size > 1:
         raise MinigenError("--meta learns in one process so far: leave mpiexec out")
     xp, device = use_device(args.device)
+    if args.resume and args.resume.is_file():
+        print(f"kernels {use_kernels(args.kernels, args.threads, print)}")
+        lines, finite = repeat(args.resume)
+        print("\n".join(lines))
+        return 0 if finite else 3
     if args.resume and not ranks.rank:
         take(args.resume)
     searched = [*args.sources, *filter(None, [args.held_out])]

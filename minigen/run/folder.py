@@ -16,10 +16,11 @@ from minigen.music.grid import MOVED
 from minigen.music.midi_out import write_midi
 from minigen.music.songset import SongSet
 from minigen.run import checkpoint, sample
+from minigen.run.crash import save_crash
 from minigen.run.passage import read
 from minigen.run.plots import plot_gradients, plot_loss, plot_passage
 from minigen.run.ranks import Ranks
-from minigen.run.train import COUNTERS, Run
+from minigen.run.train import COUNTERS, Run, inputs_of
 from minigen.run.web import report_page
 
 SHOWN = 8  # refused files, and warnings, on the screen
@@ -181,6 +182,13 @@ class Folder:
         self.state.average = self.state.params.with_flat(xp.asarray(mean))
         self.state.params = self.state.params.with_flat(xp.asarray(mean if raw is None else raw))
         self.state.moments = Moments(xp.asarray(moments.m), xp.asarray(moments.v), moments.step)
+
+    def crash(self, data: Dataset, seed: int, batch: int, meta) -> Path:
+        """The whole batch of the step at which the numbers blew up, for `crash.repeat`."""
+        state, path = self.state, self.path / "crash.npz"
+        inputs = inputs_of(self.model, data, seed, state.step, range(batch), meta)
+        save_crash(path, self.model, state.params, *inputs, seed, state.step, state.rate, meta)
+        return path
 
     def report(self) -> None:
         write_csv(self.path / "metrics.csv", self.state.rows)

@@ -3,9 +3,10 @@
 import sys
 import time
 
+import numpy as np
 from tqdm import tqdm
 
-from minigen.errors import Stop
+from minigen.errors import MinigenError, Stop, command
 from minigen.music.dataset import Dataset
 from minigen.run.folder import Folder
 from minigen.run.meta import Meta
@@ -42,13 +43,21 @@ def loop(args, model, state: Run, folder: Folder, data: Dataset, valid: tuple, s
     while not ended:
         if linear:
             state.rate = rate_at(args.rate, state.step, ranks.broadcast(done) if args.minutes else done)
-        update(model, state, data, args.seed, rows, meta)
+        try:
+            with np.errstate(all="ignore"):  # what is not finite ends the run
+                update(model, state, data, args.seed, rows, meta)
+            mean = state.read() if state.step % READ == 0 or not state.mean else state.mean
+        except MinigenError as error:
+            if error.code != 3 or ranks.rank:
+                raise
+            path = folder.crash(data, args.seed, args.batch, meta)
+            raise MinigenError(f"{error}. Look into this step: {command('train', '--resume', path)}", code=3) from error
         spent = time.monotonic() - began
         done = share(spent)
         agreed = ranks.agree(stop.code or done >= 1)
         reached = args.steps and state.step >= args.steps  # which all ranks know, and agree on a step later
         ended = "stopped" if agreed > 1 else "done" if agreed or reached else ""
-        mean = state.read() if state.step % READ == 0 or ended or not state.mean else state.mean
+        mean = state.read() if ended else mean
         speed = (state.step - first) / spent
         bar.n = 100 * done
         remaining = (before + spent) * (1 / done - 1) if limited else float("inf")

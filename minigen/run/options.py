@@ -77,7 +77,9 @@ def arguments(description: str):
     # a run may be resumed from another folder
     args.sources = [str(Path(source).resolve()) for source in args.sources]
     args.held_out = args.held_out and str(Path(args.held_out).resolve())
-    if args.resume:
+    if args.resume and args.resume.is_file():  # one step, with what is in the file
+        args.device = "cpu"
+    elif args.resume:
         given = [name for name in (*KEPT, "metre", "set", "init", "out") if getattr(args, name) not in (None, [])]
         if given:
             raise MinigenError(f"--resume goes on with the run's own {given[0]}: leave it out, or use --init")

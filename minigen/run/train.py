@@ -66,17 +66,26 @@ class Run:
         return self.mean
 
 
+def inputs_of(model, dataset: Dataset, seed: int, step: int, rows, meta: Meta | None = None) -> tuple[dict, dict]:
+    """The batch of a step of training, and its draws: functions of (seed, step, row) alone."""
+    batch = dataset.batch(seed, "batch", step, rows)
+    if meta is not None:
+        return batch, meta_draws(model, seed, "meta", step, rows)
+    return batch, model.draws(seed, "training", step, rows, len(batch["mask"])) | model.prepared(batch)
+
+
+def gradient_of(model, params: Params, batch: dict, given: dict, meta: Meta | None = None):
+    """-> the loss in nats, its gradient, the trace; with `meta` after its inner steps, and through them."""
+    found = model.loss(params, batch, given) if meta is None else meta_loss(model, params, batch, given, meta)
+    return found[:3]
+
+
 def update(model, run: Run, dataset: Dataset, seed: int, rows, meta: Meta | None = None) -> dict:
     """One step of training on fragments `rows` of batch number run.step -> its losses in nats, where the weights are;
     with `meta` the losses after its inner steps, and the gradient through them."""
-    batch = dataset.batch(seed, "batch", run.step, rows)
-    if meta is None:
-        given = model.draws(seed, "training", run.step, rows, len(batch["mask"])) | model.prepared(batch)
-        loss, grads, trace, _ = model.loss(run.params, *run.ledger.upload(batch, given))
-    else:
-        loss, grads, trace, _ = meta_loss(
-            model, run.params, batch, meta_draws(model, seed, "meta", run.step, rows), meta
-        )
+    batch, given = inputs_of(model, dataset, seed, run.step, rows, meta)
+    placed = run.ledger.upload(batch, given) if meta is None else (batch, given)
+    loss, grads, trace = gradient_of(model, run.params, *placed, meta)
     grads, losses = run.ledger.enter(grads, parts_of(loss, trace), int(batch["mask"].sum()))
     flat, run.moments = adam(run.params.flat, grads.flat, run.moments, run.rate, run.ledger.finite)
     run.params = run.params.with_flat(flat)
