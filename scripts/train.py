@@ -30,6 +30,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import numpy as np
+
 from minigen.adam import Moments
 from minigen.backend import use_device
 from minigen.errors import MinigenError, Stop, command, run
@@ -52,7 +54,8 @@ from minigen.run.folder import (
     take,
 )
 from minigen.run.loop import loop
-from minigen.run.meta import AHEAD, check
+from minigen.run.memory import check_memory, expected
+from minigen.run.meta import AHEAD, Meta, check
 from minigen.run.options import ANEW, BESIDE, KEPT, arguments
 from minigen.run.ranks import Ranks, together
 from minigen.run.train import Run, batch_of
@@ -146,6 +149,11 @@ def main(ranks: Ranks):
     if args.meta and min(max(map(len, rolls)) for rolls in (valid[0], data.rolls)) <= AHEAD:
         raise MinigenError(f"--meta looks {AHEAD} steps ahead, and no song is longer: use longer songs")
 
+    meta = Meta(args.meta, args.meta_rate, not args.first_order) if args.meta else None
+    if xp is np:
+        sounding = valid[1] if c.sustain else None
+        needed = expected(model, state.params, data, valid[0], sounding, args.seed, len(rows), meta)
+        check_memory(needed, args.batch)
     metre = "" if c.metre == "4/4" else f"-{c.metre.replace('/', '')}"
     path = args.resume or ranks.broadcast(
         None if ranks.rank else new_folder(args.out, f"{name}{metre}-{model.name}", searched)
@@ -173,7 +181,7 @@ def main(ranks: Ranks):
         if not ranks.rank:
             kept = {name: getattr(args, name) for name in (*KEPT, *ANEW)}
             folder.begin({"command": args.command, "arguments": kept, "config": c.as_json()})
-        ended, code = loop(args, model, state, folder, data, valid, stop, ranks, rows)
+        ended, code = loop(args, model, state, folder, data, valid, stop, ranks, rows, meta)
     took = ranks.timing()
     if ranks.rank:
         return code

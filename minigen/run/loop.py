@@ -18,12 +18,14 @@ SLOW = 2  # seconds: in the last ones no piece and no picture is begun, but thos
 PATIENCE = 6, 150  # validations, and steps, without a better one before the rate falls, on a plateau
 
 
-def loop(args, model, state: Run, folder: Folder, data: Dataset, valid: tuple, stop: Stop, ranks: Ranks, rows: range):
+def loop(
+    args, model, state: Run, folder: Folder, data: Dataset, valid: tuple, stop: Stop, ranks: Ranks, rows: range,
+    meta: Meta | None,
+):  # fmt: skip
     """Train on `rows` of each batch until the budget, the lowest rate or a signal ends it, on all ranks after the same
     step -> which, the signal's exit code or 0. valid: rolls, and what sounds in each (`dataset.trimmed`)."""
     valid, sounding = valid
     sounding = sounding if model.config.sustain else None
-    meta = Meta(args.meta, args.meta_rate, not args.first_order) if args.meta else None
     every, began, before = interval(valid, args.batch, model.config), time.monotonic(), state.seconds
     first, shown, ended = state.step, state.rows[-1]["valid_loss"] if state.rows else float("nan"), ""
     form, quiet = "{percentage:3.0f}%|{bar:20}| {postfix}", True if ranks.rank else None

@@ -1,0 +1,54 @@
+"""How much memory a training takes is said before its first step, and too much of it is refused."""
+
+import re
+import sys
+
+import pytest
+from helpers import run_of, script, small, songs_of
+
+from minigen.errors import MinigenError
+from minigen.music.dataset import Dataset
+from minigen.run import memory
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how large a process was")
+SIZE = "import atexit\natexit.register(lambda: print(open('/proc/self/status').read()))"
+
+
+@linux
+@pytest.mark.slow
+@pytest.mark.parametrize("args", [["--batch", 2], ["--model", "final", "--batch", 48, "--kernels", "reference"]])
+def test_what_is_said_is_what_it_takes(args, tmp_path):
+    """Within 30%."""
+    ended = script("train", "--steps", 3, "--threads", 1, "--out", tmp_path / "run", *args, code=SIZE)
+    assert ended.returncode == 0, ended.stderr
+    said = 2**30 * float(re.search(r"memory: about (\d+\.\d) GB", ended.stdout)[1])
+    took = 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", ended.stdout)[1])
+    assert 0.7 < said / took < 1.3
+
+
+@linux
+def test_more_rows_take_more():
+    model, songs = small("final"), songs_of(256, 256, 256)
+    run, data = run_of(model), Dataset(songs, model.config.past, 256, 32, False)
+    few, many = (memory.expected(model, run.params, data, songs, None, 0, rows) for rows in (8, 4096))
+    assert 2**30 < many - few < 100 * 2**30
+
+
+def test_more_than_there_is_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr(memory, "room", lambda: 3 * 2**30)
+    memory.check_memory(2 * 2**30, 64)
+    assert capsys.readouterr().out == "memory: about 2.0 GB\n"
+    memory.check_memory(None, 64)
+    with pytest.raises(MinigenError, match=r"about 4\.0 GB, .* has 3\.0 GB free: take --batch 32"):
+        memory.check_memory(4 * 2**30, 64)
+    with pytest.raises(MinigenError, match="free: take a smaller model"):
+        memory.check_memory(4 * 2**30, 1)
+
+
+@linux
+def test_nothing_is_left_of_a_training_that_is_refused(tmp_path):
+    tiny = "import minigen.run.memory\nminigen.run.memory.room = lambda: 2**20"
+    args = ["--model", "final", "--set", "hidden=8", "--batch", 4, "--kernels", "reference", "--steps", 1]
+    ended = script("train", *args, "--out", tmp_path / "run", code=tiny)
+    assert ended.returncode == 2 and ended.stderr.endswith("free: take --batch 2\n")
+    assert not (tmp_path / "run").exists()
