@@ -1,9 +1,11 @@
 """One error class and one wrapper for every script: a sentence with a remedy, and an exit code; words for the screen.
 
-0 done, 1 a fault of minigen or a failed check, 2 bad input, 3 the numbers blew up, 130 Ctrl-C, 143 asked to stop.
+0 done, 1 a fault of minigen or a failed check, 2 bad input, 3 the numbers blew up, 130 Ctrl-C, 141 nobody reads what is
+printed, 143 asked to stop.
 """
 
 import argparse
+import os
 import shlex
 import signal
 import sys
@@ -22,7 +24,7 @@ class Parser(argparse.ArgumentParser):
     """argparse, but a wrong argument is one sentence like every other bad input."""
 
     def error(self, message):
-        raise MinigenError(f"{message} (see python scripts/{self.prog} --help)")
+        raise MinigenError(f"{message} (see {command(Path(self.prog).stem, '--help')})")
 
 
 def number(low: float, high: float, kind=float):
@@ -95,24 +97,38 @@ def _terminated(signum, frame):
     sys.exit(143)
 
 
+def _streams() -> None:
+    """Both streams take whatever a file is called, and are there even where they were closed."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name) or open(os.devnull, "w")  # noqa: SIM115  open until the end
+        stream.reconfigure(errors="backslashreplace")  # a file's name may hold what the terminal cannot show
+        setattr(sys, name, stream)
+
+
 def run(main) -> None:
     """Call `main()` and leave with its exit code; no traceback for anything the user can mend."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _terminated)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # a file's name may hold what the terminal cannot show
+    _streams()
+    said = ""
     try:
         code = main() or 0
+        sys.stdout.flush()
     except MinigenError as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = error.code
+        said, code = f"error: {error}", error.code
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        code = 130
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends already
+        said, code = "stopped", 130
+    except BrokenPipeError:  # as after `| head`
+        code = 141
     except (PermissionError, FileExistsError, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         remedy = "name another place, with --out if it was to be written"
-        print(f"error: {error.filename} cannot be used ({error.strerror}): {remedy}", file=sys.stderr)
-        code = 2
+        said, code = f"error: {error.filename} cannot be used ({error.strerror}): {remedy}", 2
     except OSError as error:  # a full disk
-        print(f"error: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
-        code = 1
+        said, code = f"error: {error.filename or 'a file'}: {error.strerror or error}", 1
+    try:
+        print(said, end="\n" * bool(said), file=sys.stderr, flush=True)
+        sys.stdout.flush()
+    except OSError:  # nobody reads: what is still to be written goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     sys.exit(code)

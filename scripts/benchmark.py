@@ -12,6 +12,10 @@ the model of the parity test. It is given the notes, where minigen draws them. O
 OPENBLAS_* and MALLOC_* in the environment are left out.
 """
 
+import signal
+
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends at once what only begins
+
 import os
 import platform
 import subprocess

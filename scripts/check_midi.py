@@ -13,6 +13,10 @@
 grid at all. *dropped* counts notes that are off the piano or stand in bars of another metre.
 """
 
+import signal
+
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends at once what only begins
+
 import sys
 from pathlib import Path
 

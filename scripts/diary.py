@@ -18,6 +18,10 @@ sentence into the table in samples/diary/README.md), and ends in one sentence: t
 is not decided.
 """
 
+import signal
+
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends at once what only begins
+
 import re
 import sys
 import time

@@ -15,6 +15,10 @@ With --check the exit code is 1 where a baseline is not beaten, a piece gets stu
 30%.
 """
 
+import signal
+
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends at once what only begins
+
 import sys
 from pathlib import Path
 
@@ -48,7 +52,7 @@ OFF = 0.3  # notes per step, relative to the corpus
 
 def is_music(path: Path) -> bool:
     """Whether it is a MIDI file or a folder of them, and no checkpoint and no run."""
-    return path.suffix.lower() in SUFFIXES or (path.is_dir() and not (path / "best.npz").exists())
+    return not (path / "best.npz").exists() if path.is_dir() else path.suffix.lower() in SUFFIXES
 
 
 def music(args, trained) -> tuple[tuple, tuple, str]:

@@ -10,6 +10,10 @@ mean over all frames of all test sequences. It prints what counting alone gives 
 each chord, with the smoothing that is best on the validation part.
 """
 
+import signal
+
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends at once what only begins
+
 import sys
 from pathlib import Path
 

@@ -4,6 +4,10 @@ python scripts/gradcheck.py                      every layer, then every model w
 python scripts/gradcheck.py --model pause-loss   one model whole
 """
 
+import signal
+
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends at once what only begins
+
 import sys
 from pathlib import Path
 

@@ -12,6 +12,10 @@ where voices carry states: minigen/run/likelihood.py), over the steps that every
 keys.
 """
 
+import signal
+
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends at once what only begins
+
 import json
 import sys
 import time

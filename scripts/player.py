@@ -4,6 +4,10 @@ python scripts/player.py                             samples/chorales.npz -> gen
 python scripts/player.py runs/bach-final/best.npz    another model: ordered, conditional, final, pause-loss
 """
 
+import signal
+
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends at once what only begins
+
 import base64
 import json
 import sys

@@ -9,6 +9,10 @@ python scripts/plot.py piece.npz --replay samples/chorales.npz    plays it again
 python scripts/plot.py song.mid --wav                             the sound of any MIDI file, song.wav
 """
 
+import signal
+
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends at once what only begins
+
 import sys
 from pathlib import Path
 
@@ -75,7 +79,7 @@ def main():
     ending = ".wav" if args.wav else ".png"
     if args.out and args.out.suffix != ending:
         raise MinigenError(f"{args.out} would be no {ending[1:].upper()}: name a --out that ends in {ending}")
-    if args.file.suffix.lower() in SUFFIXES:
+    if args.file.suffix.lower() in SUFFIXES and not args.file.is_dir():
         return sound(args)
     args.file = checkpoint.file_of(args.file)
     if args.wav:

@@ -12,6 +12,10 @@ python scripts/sample.py --trace piece.npz                      every number beh
 python scripts/sample.py --info                                 what is in the checkpoint
 """
 
+import signal
+
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends at once what only begins
+
 import sys
 import time
 from pathlib import Path

@@ -10,6 +10,10 @@ the aggregator reads [local, reading] there and [reading, local] here. The autho
 His files have no octave decoder: it is taken from another checkpoint, and written beside the rest.
 """
 
+import signal
+
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends at once what only begins
+
 import sys
 from dataclasses import replace
 from pathlib import Path

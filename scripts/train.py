@@ -24,9 +24,14 @@ judged.npz, refused.txt, warnings.txt; after every ten held-out losses loss.png,
 network makes of a held-out song, and a piece, which is also played before the first step and after 100, 1,000, ....
 """
 
+import signal
+
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends at once what only begins
+
 import sys
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -41,7 +46,7 @@ from minigen.music import baseline
 from minigen.music.alike import digest_of
 from minigen.music.corpus import LICENCES, find_songs
 from minigen.music.dataset import Dataset, split, trimmed
-from minigen.run import checkpoint
+from minigen.run import checkpoint, memory
 from minigen.run.crash import repeat
 from minigen.run.folder import (
     Folder,
@@ -54,7 +59,6 @@ from minigen.run.folder import (
     take,
 )
 from minigen.run.loop import loop
-from minigen.run.memory import check_memory, expected
 from minigen.run.meta import AHEAD, Meta, check
 from minigen.run.options import ANEW, BESIDE, KEPT, arguments
 from minigen.run.ranks import Ranks, together
@@ -119,7 +123,8 @@ def main(ranks: Ranks):
         take(args.resume)
     searched = [*args.sources, *filter(None, [args.held_out])]
     if args.resume and (gone := [source for source in searched if not Path(source).exists()]):
-        raise MinigenError(f"{gone[0]} is no longer there: name where the music is now, --resume {args.resume} FOLDER")
+        again = f"--resume {quote(str(args.resume))} FOLDER"
+        raise MinigenError(f"{gone[0]} is no longer there: name where the music is now, {again}")
     if args.out:
         check_out(args.out, searched)
     model, state, before = start(args, xp)
@@ -150,10 +155,11 @@ def main(ranks: Ranks):
         raise MinigenError(f"--meta looks {AHEAD} steps ahead, and no song is longer: use longer songs")
 
     meta = Meta(args.meta, args.meta_rate, not args.first_order) if args.meta else None
+    takes = ""
     if xp is np:
         sounding = valid[1] if c.sustain else None
-        needed = expected(model, state.params, data, valid[0], sounding, args.seed, len(rows), meta)
-        check_memory(needed, args.batch)
+        needed = memory.expected(model, state.params, data, valid[0], sounding, args.seed, len(rows), meta)
+        takes = memory.in_words(needed, args.batch)
     metre = "" if c.metre == "4/4" else f"-{c.metre.replace('/', '')}"
     path = args.resume or ranks.broadcast(
         None if ranks.rank else new_folder(args.out, f"{name}{metre}-{model.name}", searched)
@@ -161,7 +167,7 @@ def main(ranks: Ranks):
     if not ranks.rank:
         print_songs(found, train[0], valid[0], data, c, model.in_order, path)
     print(f"model {model.name}, {state.params.flat.size:,} parameters; batches of {args.batch}; ", end="")
-    print(f"device {device}; kernels {kernels}")
+    print(f"device {device}; kernels {kernels}{takes}")
     baselines = {}
     if not model.needs_classes:
         baselines = baseline.baselines(data.rolls, valid[0], c.keys, c.loss == "pause", c.bar, model.in_order)

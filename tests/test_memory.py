@@ -34,15 +34,14 @@ def test_more_rows_take_more():
     assert 2**30 < many - few < 100 * 2**30
 
 
-def test_more_than_there_is_is_refused(monkeypatch, capsys):
+def test_more_than_there_is_is_refused(monkeypatch):
     monkeypatch.setattr(memory, "room", lambda: 3 * 2**30)
-    memory.check_memory(2 * 2**30, 64)
-    assert capsys.readouterr().out == "memory: about 2.0 GB\n"
-    memory.check_memory(None, 64)
+    assert memory.in_words(2 * 2**30, 64) == "; memory: about 2.0 GB"
+    assert memory.in_words(None, 64) == ""
     with pytest.raises(MinigenError, match=r"about 4\.0 GB, .* has 3\.0 GB free: take --batch 32"):
-        memory.check_memory(4 * 2**30, 64)
+        memory.in_words(4 * 2**30, 64)
     with pytest.raises(MinigenError, match="free: take a smaller model"):
-        memory.check_memory(4 * 2**30, 1)
+        memory.in_words(4 * 2**30, 1)
 
 
 @linux

@@ -98,7 +98,8 @@ def find_songs(
         return bach_chorales(log, metre), "bach"
     if not sources and corpus == "toys":
         return toy_songs(), "toys"
-    name = Path(sources[0]).resolve().stem if sources else "songs"
+    first = Path(sources[0] if sources else SONGS).resolve()
+    name = first.name if first.is_dir() else first.stem
     return read_songs(sources or [SONGS], max_tracks, max_tempos, metre, once), name
 
 

@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 from pathlib import Path
+from shlex import quote
 
 from minigen.adam import Moments
 from minigen.backend import array_module, to_host
@@ -39,7 +40,7 @@ def new_folder(asked: Path | None, name: str, sources) -> Path:
 def check_out(path: Path, sources) -> None:
     """Raises MinigenError where a folder holds a run, or lies in a folder whose music is learned."""
     if (path / "config.json").exists():
-        raise MinigenError(f"{path} holds a run already: --resume {path}, or choose another --out")
+        raise MinigenError(f"{path} holds a run already: --resume {quote(str(path))}, or choose another --out")
     for source in map(Path, sources):
         if source.is_dir() and source.resolve() in (path.resolve(), *path.resolve().parents):
             raise MinigenError(f"{path} lies in {source}, whose music is searched: its samples would be learned. "
@@ -79,7 +80,9 @@ def resumed(folder: Path, xp):
         if rows and "seconds" not in counters:  # of an older run
             counters["seconds"] = rows[-1]["seconds"]
     except (OSError, AttributeError, KeyError, ValueError, TypeError) as error:
-        raise MinigenError(f"{folder} cannot be resumed, a part of it is damaged: use --init {path}") from error
+        raise MinigenError(
+            f"{folder} cannot be resumed, a part of it is damaged: use --init {quote(str(path))}"
+        ) from error
     average = params.with_flat(xp.asarray(params.flat))
     params = average if raw is None else params.with_flat(xp.asarray(raw))
     return model, Run(params, moments, **counters, average=average, rows=rows), header

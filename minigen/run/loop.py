@@ -88,12 +88,13 @@ def loop(
         lengths = f"  lengths {found['sustain']:.4f}" if "sustain" in found else ""
         line = f"step {state.step:5}  training {training}  held-out {held_out}{lengths}  rate {rate:.3g}  "
         line += f"{speed:.2f} steps/s"
-        bar.write(f"{line}  {verdict or 'best' * lowest}".rstrip(), file=sys.stdout)
         if verdict == "lowered":
             folder.back_to_best()
         if not ranks.rank:
             folder.report()
             folder.save_all(verdict)
+        bar.write(f"{line}  {verdict or 'best' * lowest}".rstrip(), file=sys.stdout)  # once it is saved
+        if not ranks.rank:
             if shows and (state.step % (10 * every) == 0 or ended):
                 folder.draw()
             folder.write_page()

@@ -62,14 +62,15 @@ def room() -> int:
     return own + min(free)
 
 
-def check_memory(needed: int | None, batch: int) -> None:
-    """Print it. Raises MinigenError, with a smaller batch as the remedy, where the machine has less."""
+def in_words(needed: int | None, batch: int) -> str:
+    """What to say of it, "" where nothing is known. Raises MinigenError, with a smaller batch as the remedy, where the
+    machine has less."""
     if needed is None:
-        return
+        return ""
     there = room()
-    print(f"memory: about {needed / 2**30:.1f} GB")
     if needed > there:
         remedy = f"take --batch {batch // 2}" if batch > 1 else "take a smaller model, --set hidden=50"
         raise MinigenError(
             f"it would take about {needed / 2**30:.1f} GB, and this machine has {there / 2**30:.1f} GB free: {remedy}"
         )
+    return f"; memory: about {needed / 2**30:.1f} GB"
