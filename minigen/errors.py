@@ -9,6 +9,7 @@ import os
 import shlex
 import signal
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -95,6 +96,21 @@ class Stop:
 
 def _terminated(signum, frame):
     sys.exit(143)
+
+
+@contextmanager
+def ended_at_once():
+    """Meanwhile a signal ends a script by itself, without an exception: where one is raised inside of the compiler, the
+    process can crash. Elsewhere than in a script nothing changes."""
+    if signal.getsignal(signal.SIGTERM) is not _terminated:
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _streams() -> None:

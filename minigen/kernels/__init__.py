@@ -14,7 +14,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from minigen.backend import install
-from minigen.errors import MinigenError
+from minigen.errors import MinigenError, ended_at_once
 
 LAYERS = ("decoder", "draws", "heads", "linear", "lstm", "ops", "params", "reader", "union", "voices")
 FINAL = ("ladder/final", "ladder/conditional", "ladder/history", "ladder/rung", *LAYERS)
@@ -91,7 +91,8 @@ def _kernels_of_cpu(log):
     log("loading the kernels (compiled the first time, in about half a minute)")
     if cpu.REASON:
         log(f"take care: compiled kernels cannot be kept ({cpu.REASON}), and are compiled each time")
-    cpu.warmed(cpu.warm_up)
+    with ended_at_once():
+        cpu.warmed(cpu.warm_up)
     return cpu
 
 
