@@ -37,7 +37,7 @@ def loop(
         of_time = (before + seconds) / 60 / args.minutes if args.minutes else 0
         return min(1, max(of_time, state.step / args.steps if args.steps else 0))
 
-    done = share(0)
+    done, took = share(0), 0.0  # seconds of the last validation, and of saving
     if linear and state.step and rate_at(args.rate, state.step, done) > 1.01 * state.rate:
         print(f"the rate rises from {state.rate:.2g} to {rate_at(args.rate, state.step, done):.2g}, for the end is new")
     if not state.step and not ranks.rank:
@@ -68,8 +68,13 @@ def loop(
         bar.set_postfix_str(f"step {state.step} loss {mean['loss']:.4f} held-out {shown:.4f}, {speed:.2f}/s{left}")
         if shows and (state.step in PLAYED or state.step % (10 * every) == 0 or ended):
             folder.play(args.seed)
-        if state.step % every and not ended:
+        took = took or every * spent / (state.step - first) / 4  # before the first: see `interval`
+        due = state.step % every == 0 and not (
+            args.minutes and ranks.broadcast(remaining < took)
+        )  # the last one is near
+        if not (ended or due):
             continue
+        started = time.monotonic()
         state.seconds = round(before + spent, 3)
         found = None if ranks.rank else validate(model, state.average, valid, args.seed, meta, sounding)
         found, rate = ranks.broadcast(found), state.rate
@@ -98,6 +103,7 @@ def loop(
             if shows and (state.step % (10 * every) == 0 or ended):
                 folder.draw()
             folder.write_page()
+        took = time.monotonic() - started
         ended = ended or ("flat" if verdict == "over" else "")
     bar.close()
     return ended, agreed if ended == "stopped" else 0
