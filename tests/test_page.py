@@ -301,18 +301,27 @@ def test_a_melody_is_harmonised_as_by_sample_py(name, files, opened, tmp_path):
     assert lengths[:4] == [1] * 4 and lengths[20:23] == [1] * 3
 
 
-def test_it_answers_what_a_person_plays(opened):
-    """A bar or two from the computer's keyboard; as many bars of its own; then it listens again."""
+@pytest.mark.parametrize("keys", ["letters", "midi"])
+def test_it_answers_what_a_person_plays(keys, opened):
+    """A bar or two from the computer's keyboard, or from one that stands in for a MIDI keyboard; as many bars of its
+    own; then it listens again."""
     page = opened()
+    page.evaluate("""Object.defineProperty(navigator, "requestMIDIAccess", {value: async () =>
+      ({inputs: new Map([["one", window.plugged = {}]])})})""")
     page.evaluate("document.getElementById('bpm').value = 240; document.getElementById('bpm').oninput()")
     page.click("#answer")
     page.click("#play")
     page.wait_for_function("minigen.listening && minigen.position >= minigen.listening.begin")
     page.locator("#now").click()  # out of the button, which a letter would not reach
-    for letter in "adg":
-        page.keyboard.down(letter)
-        page.wait_for_timeout(120)
-        page.keyboard.up(letter)
+    for letter, note in zip("adg", (60, 64, 67), strict=True):
+        if keys == "letters":
+            page.keyboard.down(letter)
+            page.wait_for_timeout(120)
+            page.keyboard.up(letter)
+        else:
+            page.evaluate(f"plugged.onmidimessage({{data: [0x90, {note}, 64]}})")
+            page.wait_for_timeout(120)
+            page.evaluate(f"plugged.onmidimessage({{data: [0x90, {note}, 0]}})")
     page.wait_for_function("minigen.instrument.turns.length > 0")
     (turn,) = page.evaluate("minigen.instrument.turns.map(({begin, end, held}) => ({begin, end, held}))")
     assert [note[0] for note in turn["held"]] == [39, 43, 46] and (turn["end"] - turn["begin"]) % 16 == 0
