@@ -17,6 +17,8 @@ import minigen
 from minigen.ladder import LADDER
 from minigen.music.songset import SongSet
 from minigen.run import checkpoint
+from minigen.run.perform import perform
+from minigen.run.trace import save_trace
 
 compiled = pytest.mark.usefixtures("compiled")
 BRIEFLY = "--batch", 2, "--kernels", "reference"
@@ -373,6 +375,42 @@ BAD = {
     "held out of another grid": ("train", ["two", "--held-out", "held.npz"], "held notes in 4/4"),
     "two ways to hold out": ("train", ["two", "--held-out", "one", "--valid", "0.2"], "leave one of the two out"),
     "an evaluation without music": ("evaluate", ["fresh.npz"], "name it, or other music"),
+    "files and a corpus": ("train", ["two", "--corpus", "bach"], "both given: choose one"),
+    "a fall to an end that is not given": ("train", ["two", "--schedule", "linear"], "give one, --steps or --minutes"),
+    "another metre than the checkpoint's": (
+        "train",
+        ["two", "--init", "fresh.npz", "--metre", "3/4"],
+        "leave out --metre",
+    ),
+    "another model than the checkpoint's": (
+        "train",
+        ["two", "--init", "fresh.npz", "--model", "simple"],
+        "leave out --model",
+    ),
+    "dropout where there is none": (
+        "train",
+        ["two", "--model", "final", "--set", "dropout=0.5"],
+        "leave out --set dropout",
+    ),
+    "conditional voices without voices": ("train", ["two", "--model", "final", "--set", "voices=0"], "--set voices=5"),
+    "no song to look ahead in": (
+        "train",
+        ["short-songs.npz", "--model", "pause-loss", "--meta", "1", "--kernels", "reference"],
+        "use longer songs",
+    ),
+    "a checkpoint for a step to repeat": ("train", ["--resume", "fresh.npz"], "is no crash.npz"),
+    "songs of its own and a corpus": ("diary", ["copy", "--corpus", "toys"], "leave out --corpus"),
+    "an album and outputs": ("sample", ["fresh.npz", "--album", "2", "--num-outputs", "2"], "leave out --num-outputs"),
+    "bars of no primer": ("sample", ["fresh.npz", "--primer-bars", "2"], "name one, --primer FILE.mid"),
+    "updates of no finetuning": ("sample", ["fresh.npz", "--finetune-iters", "2"], "add --finetune reset"),
+    "a step of music": ("plot", ["song.mid", "--wav", "--step", "3"], "has no steps to look into"),
+    "a picture of music": ("plot", ["song.mid"], "hear it with --wav, or name a checkpoint before it"),
+    "the sound of a checkpoint": ("plot", ["fresh.npz", "--wav"], "sample.py --wav plays a checkpoint"),
+    "a step of a checkpoint": ("plot", ["fresh.npz", "song.mid", "--step", "3"], "for what sample.py --trace wrote"),
+    "a trace and a song": ("plot", ["trace.npz", "song.mid"], "leave out song.mid"),
+    "a step that was not played": ("plot", ["trace.npz", "--step", "7"], "has 4 new steps"),
+    "weights of another model": ("plot", ["trace.npz", "--replay", "simple.npz"], "name the checkpoint it is of"),
+    "no trace there": ("plot", ["nowhere.npz", "--step", "1"], "nowhere.npz"),
 }
 
 
@@ -395,6 +433,10 @@ def desk(tmp_path_factory, fresh):
     minigen.write_midi(desk / "empty.mid", np.zeros((16, 88), np.uint8))
     (desk / "short.npz").write_bytes(fresh.read_bytes()[:1000])
     SongSet([np.ones((16, 88), np.uint8)], ["a"]).save(desk / "songs.npz")
+    SongSet(songs_of(48, 64, 64), ["a", "b", "c"]).save(desk / "short-songs.npz")
+    trained = helpers.fresh(small("final"))
+    piece = perform(trained, 4, 0, traced=True)
+    save_trace(desk / "trace.npz", trained, piece.roll, piece.traces, 0, 1.0, 4)
     for name, grid in (("waltz", ("3/4", False)), ("held", ("4/4", True)), ("freely", ("none", True))):
         SongSet(songs_of(64, 64, 64), ["a", "b", "c"], *grid).save(desk / f"{name}.npz")
     return desk

@@ -60,8 +60,6 @@ def load_crash(path):
             and (meta is None or (type(meta.steps) is int and 0 < meta.steps <= 100 and type(meta.exact) is bool))
         )
         params = Params(model.shapes()).with_flat(weights)
-    except FileNotFoundError:
-        raise MinigenError(f"{path} is not there: name a run folder, or the crash.npz in it") from None
     except Exception:  # a damaged archive fails in as many ways as there are readers inside
         fits = False
     if not fits:
