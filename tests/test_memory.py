@@ -4,10 +4,9 @@ import re
 import sys
 
 import pytest
-from helpers import run_of, script, small, songs_of
+from helpers import script
 
 from minigen.errors import MinigenError
-from minigen.music.dataset import Dataset
 from minigen.run import memory
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how large a process was")
@@ -24,14 +23,6 @@ def test_what_is_said_is_what_it_takes(args, tmp_path):
     said = 2**30 * float(re.search(r"memory: about (\d+\.\d) GB", ended.stdout)[1])
     took = 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", ended.stdout)[1])
     assert 0.7 < said / took < 1.3
-
-
-@linux
-def test_more_rows_take_more():
-    model, songs = small("final"), songs_of(256, 256, 256)
-    run, data = run_of(model), Dataset(songs, model.config.past, 256, 32, False)
-    few, many = (memory.expected(model, run.params, data, songs, None, 0, rows) for rows in (8, 4096))
-    assert 2**30 < many - few < 100 * 2**30
 
 
 def test_more_than_there_is_is_refused(monkeypatch):

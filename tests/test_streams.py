@@ -25,7 +25,10 @@ def ended(process, *signals, wait: float = 0.0) -> tuple[int, str]:
 
 
 @unix
-@pytest.mark.parametrize("name, args", [("sample", ["--info"]), ("train", [*TINY, "--steps", 100])])
+@pytest.mark.parametrize(
+    "name, args",
+    [("sample", ["--info"]), pytest.param("train", [*TINY, "--steps", 100], marks=pytest.mark.slow)],
+)
 def test_nobody_reads(name, args, tmp_path):
     """As after `| head`."""
     process = start(name, *args, cwd=tmp_path)
@@ -35,7 +38,9 @@ def test_nobody_reads(name, args, tmp_path):
 
 
 @unix
-@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+@pytest.mark.parametrize(
+    "closed", [">&- 2>&-", *(pytest.param(one, marks=pytest.mark.slow) for one in (">&-", "2>&-"))]
+)
 def test_a_stream_that_was_closed(closed, tmp_path):
     command = f"{sys.executable} {ROOT}/scripts/sample.py --bars 1 --out {tmp_path} {closed}"
     assert subprocess.run(command, shell=True, stdin=subprocess.DEVNULL).returncode == 0
@@ -43,6 +48,7 @@ def test_a_stream_that_was_closed(closed, tmp_path):
 
 
 @unix
+@pytest.mark.slow
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("wait", [0.1, 0.4])
 def test_a_signal_in_the_first_second(number, code, wait, tmp_path):
@@ -73,6 +79,7 @@ def test_a_second_signal_does_not_wait(tmp_path):
     assert found == 130 and "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_a_name_with_points_and_spaces_is_one_name(tmp_path):
     """Of a folder of music and of its run; what is printed can be pasted."""
     music = tmp_path / "Op. 28 No. 4"
