@@ -43,7 +43,6 @@ from minigen.run import checkpoint
 from minigen.run.finetune import MODES, Finetune
 from minigen.run.folder import check_grid, print_found
 from minigen.run.perform import check_album, join_album, music_of, perform, remarks, song_of, sounding_head
-from minigen.run.plots import plot_album, plot_roll
 from minigen.run.sample import begin
 from minigen.run.trace import save_trace
 
@@ -135,6 +134,8 @@ def info(trained: checkpoint.Trained) -> None:
 def album(args, trained, asked: Steering | None, label: str, bpm: float):
     """Pieces of seeds SEED, SEED+1, ..., each from the first bars of a song drawn by its seed, in one file. What was
     played before an error or Ctrl-C is written."""
+    from minigen.run.plots import plot_album  # here, for matplotlib takes long to load
+
     c, pieces, songs, ended = trained.model.config, [], songs_of(args, trained), None
     try:
         for seed in progress(range(args.seed, args.seed + args.album), "playing pieces"):
@@ -160,10 +161,8 @@ def album(args, trained, asked: Steering | None, label: str, bpm: float):
             write_wav(f"{name}.wav", roll, sounding, bpm)
         files = ", ".join([f"{name}.mid", *[f"{name}.png"] * drawn, *[f"{name}.wav"] * args.wav])
         notes = metrics.notes_per_step([p.roll for p in pieces])
-        print(
-            f"wrote {files}: {plural(len(pieces), 'piece')}, {len(roll):,} steps, {notes:.2f} notes per step; ", end=""
-        )
-        print("each goes on from a song, which is left out")
+        print(f"wrote {files}: {plural(len(pieces), 'piece')}, {len(roll):,} steps, {notes:.2f} notes per step; "
+              "each goes on from a song, which is left out")  # fmt: skip
     if ended:
         raise ended
 
@@ -187,6 +186,8 @@ def main():
     if args.info:
         info(trained)
         return 0
+    from minigen.run.plots import plot_roll
+
     xp, device = use_device(args.device)
     if args.device != "cpu":
         print(f"device {device}")

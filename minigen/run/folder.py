@@ -19,7 +19,6 @@ from minigen.music.songset import SongSet
 from minigen.run import checkpoint, sample
 from minigen.run.crash import save_crash
 from minigen.run.passage import read
-from minigen.run.plots import plot_gradients, plot_loss, plot_passage
 from minigen.run.ranks import Ranks
 from minigen.run.train import COUNTERS, Run, inputs_of
 from minigen.run.web import report_page
@@ -203,6 +202,9 @@ class Folder:
         title = f"{self.model.name} after {step} steps: the beginning of a held-out song"
 
         def pictures():
+            # loaded for the first picture: matplotlib takes longer to load than all the rest
+            from minigen.run.plots import plot_gradients, plot_loss, plot_passage
+
             plot_loss(loss, self.state.rows, self.baselines, self.model.unit)
             plot_gradients(self.path / "gradients.png", self.state.rows)
             plot_passage(passage, read(self.model, self.state.average, self.example, c.fragment), c, title)
