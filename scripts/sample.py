@@ -184,8 +184,7 @@ def main():
     args.checkpoint = checkpoint.file_of(args.checkpoint)
     trained = checkpoint.load(args.checkpoint)
     if args.info:
-        info(trained)
-        return 0
+        return info(trained)
     from minigen.run.plots import plot_roll
 
     xp, device = use_device(args.device)
@@ -244,7 +243,6 @@ def main():
         raise ended
     if not args.wav:
         print(f"hear it: {command('plot', f'{name}.mid', '--wav')}")
-    return 0
 
 
 if __name__ == "__main__":
