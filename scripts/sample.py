@@ -243,6 +243,7 @@ def main():
         raise ended
     if not args.wav:
         print(f"hear it: {command('plot', f'{name}.mid', '--wav')}")
+    return 0
 
 
 if __name__ == "__main__":
