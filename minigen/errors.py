@@ -81,7 +81,7 @@ class Stop:
 
     def __enter__(self):
         self.code = 0
-        self.before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        self.before = _handled_by(self._note)
         return self
 
     def __exit__(self, *_):
@@ -92,6 +92,17 @@ class Stop:
         if self.code:
             sys.exit(self.code)
         self.code = 128 + signum
+
+
+def _handled_by(handler) -> dict:
+    """Ctrl-C and SIGTERM -> what was done with each; one that is ignored, as in a background job, stays so."""
+    asked = (number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN)
+    return {number: signal.signal(number, handler) for number in asked}
+
+
+def until_run() -> None:
+    """A script that still loads its modules is ended by a signal at once, without a traceback."""
+    _handled_by(signal.SIG_DFL)
 
 
 def _terminated(signum, frame):
@@ -105,7 +116,7 @@ def ended_at_once():
     if signal.getsignal(signal.SIGTERM) is not _terminated:
         yield
         return
-    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = _handled_by(signal.SIG_DFL)
     try:
         yield
     finally:
@@ -123,8 +134,9 @@ def _streams() -> None:
 
 def run(main) -> None:
     """Call `main()` and leave with its exit code; no traceback for anything the user can mend."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, _terminated)
+    _handled_by(_terminated)
+    if signal.getsignal(signal.SIGINT) is _terminated:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     _streams()
     said = ""
     try:
@@ -140,6 +152,8 @@ def run(main) -> None:
     except (PermissionError, FileExistsError, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         remedy = "name another place, with --out if it was to be written"
         said, code = f"error: {error.filename} cannot be used ({error.strerror}): {remedy}", 2
+    except MemoryError:
+        said, code = "error: there is not enough memory: use smaller files, a smaller --batch or a smaller model", 1
     except OSError as error:  # a full disk
         said, code = f"error: {error.filename or 'a file'}: {error.strerror or error}", 1
     try:

@@ -57,8 +57,8 @@ def write_csv(path, rows: list[dict]) -> None:
     write_atomically(path, lambda file: file.write(text.getvalue().encode("utf-8", "backslashreplace")))
 
 
-def read_arrays(path, largest: int = 2**30) -> dict[str, np.ndarray]:
-    """The arrays of an .npz by name. None is a pickle, and nothing is allocated that the file does not hold.
+def read_arrays(path, largest: int = 2**30, only: str = "") -> dict[str, np.ndarray]:
+    """The arrays of an .npz by name, or `only` one of them. None is a pickle, and nothing is allocated that the file does not hold.
 
     Raises ValueError where an array is not as long as its header says, or all are over `largest` bytes; and, as zipfile
     and NumPy do, several other errors where the file is no such archive.
@@ -67,14 +67,16 @@ def read_arrays(path, largest: int = 2**30) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(path) as archive:
         if sum(info.file_size for info in archive.infolist()) > largest:
             raise ValueError(f"it is over {largest} bytes")
-        for info in archive.infolist():
+        for info in [archive.getinfo(f"{only}.npy")] if only else archive.infolist():
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise ValueError(info.filename)  # of the others a reader may unpack more than is asked for
             with archive.open(info) as file:
                 version = np.lib.format.read_magic(file)
                 shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
                 size = math.prod(shape) * dtype.itemsize
                 if version != (1, 0) or dtype.hasobject or file.tell() + size != info.file_size:
                     raise ValueError(info.filename)
-                array = np.frombuffer(file.read(), dtype).reshape(shape, order="F" if fortran else "C")
+                array = np.frombuffer(file.read(size), dtype).reshape(shape, order="F" if fortran else "C")
                 arrays[info.filename.removesuffix(".npy")] = array
     return arrays
 

@@ -58,45 +58,32 @@ def check(forward, backward, inputs: dict, rng: np.random.Generator | None = Non
     """
     rng = rng or np.random.default_rng(0)
     values = [_input(name, value) for name, value in inputs.items()]
-    given = {name: value.copy() for name, value in zip(inputs, values, strict=True)}
-
-    def untouched(which: str, more=()) -> None:
-        for name, value, before in [*zip(inputs, values, given.values(), strict=True), *more]:
-            if not np.array_equal(value, before):
-                raise MinigenError(f"{which} edits {name} in place: edit a copy of it")
-
-    def called(*values) -> list:
-        result = forward(*values)
-        if not (isinstance(result, tuple) and len(result) == 2):
-            raise MinigenError("forward should return (out, cache), where out may be a tuple, list or dict of arrays")
-        return [*result, _outputs(result[0])]
-
-    def gradients() -> list:
-        answer = backward(_like(out, dout), cache)
-        untouched("backward", [("dout", now, before) for now, before in zip(dout, kept, strict=True)])
-        return [None if grad is None else np.array(grad) for grad in _in_order(answer, list(inputs))]
-
-    out, cache, outputs = called(*values)
-    untouched("forward")
-    if not all(map(np.array_equal, outputs, called(*values)[2])):
+    given = [value.copy() for value in values]
+    out, cache, outputs = _called(forward, values)
+    _untouched("forward", inputs, values, given)
+    if not all(map(np.array_equal, outputs, _called(forward, values)[2])):
         raise MinigenError("forward gives another answer when called twice: pass what it draws in as an input")
     dout = [np.asarray(rng.normal(size=y.shape)) for y in outputs]
-    kept = [d.copy() for d in dout]
-    grads = gradients()
-    for name, grad, again in zip(inputs, grads, gradients(), strict=True):
+    kept, answers = [d.copy() for d in dout], []
+    for _ in range(2):
+        answers.append(_in_order(backward(_like(out, dout), cache), inputs, values))
+        _untouched("backward", inputs, values, given)
+        _untouched("backward", ["dout"] * len(dout), dout, kept)
+    for name, grad, again in zip(inputs, *answers, strict=True):
         if not np.array_equal(grad, again, equal_nan=grad is not None):
             raise MinigenError(f"backward gives another d{name} when called twice: it edits its cache, or draws")
 
-    def change(k: int, x) -> float:
-        return sum(np.sum(d * y) for d, y in zip(dout, called(*values[:k], x, *values[k + 1 :])[2], strict=True))
+    def scalar(k: int, x) -> float:
+        """L where input k is x."""
+        moved = _called(forward, [*values[:k], x, *values[k + 1 :]])[2]
+        return sum(np.sum(d * y) for d, y in zip(dout, moved, strict=True))
 
     rows = []
-    for k, (name, grad) in enumerate(zip(inputs, grads, strict=True)):
+    for k, (name, grad) in enumerate(zip(inputs, answers[0], strict=True)):
         if grad is not None:
-            _fits(name, grad, values[k])
             direction = rng.normal(size=values[k].shape)
             claimed = float(np.sum(grad * direction))
-            error = _error(lambda x, k=k: change(k, x), name, values[k], direction, claimed, bound)
+            error = _error(lambda x, k=k: scalar(k, x), name, values[k], direction, claimed, bound)
             rows.append(Row(f"d{name}", error, error <= bound))
     if not rows:
         raise MinigenError("backward returned no gradient, so nothing was checked: return one for each input")
@@ -106,25 +93,43 @@ def check(forward, backward, inputs: dict, rng: np.random.Generator | None = Non
 def _error(loss, name: str, x, direction, claimed: float, bound: float) -> float:
     """The relative error of a slope that is claimed. Where it is too large, there must be one slope to be held against:
     two of several steps must find the same (a large one may step over a kink), and it must be that of both sides."""
-
-    def sides(h: float) -> tuple[float, float]:
-        """How far the slopes to the right and to the left are apart (of a smooth function: in proportion to h), and
-        how large they are."""
-        right, left = loss(x + h * direction) - here, here - loss(x - h * direction)
-        return abs(right - left) / h, max(abs(right), abs(left)) / h
-
     error = relative_error(slope(loss, x, direction), claimed)
     if error <= bound or not np.isfinite(claimed):
         return error
     found = [slope(loss, x, direction, STEP / 10**n) for n in range(4)]
     apart = [relative_error(one, other) for one, other in zip(found, found[1:], strict=False)]
     here = loss(x)
-    (wide, _), (narrow, size) = sides(STEP), sides(STEP / 10)
+    if np.finfo(float).eps * abs(here) / STEP > 0.1 * bound * max(abs(found[0]), abs(claimed)):
+        raise MinigenError(
+            f"out is too large beside its change along {name}, which rounding hides: take away what is constant in it"
+        )
+    (wide, _), (narrow, size) = (_sides(loss, here, x, direction, h) for h in (STEP, STEP / 10))
     if min(apart) > bound or (narrow > 0.5 * wide and narrow > 1e-5 * size):
         raise MinigenError(
             f"out has no slope along {name} here: a kink, as of relu at 0 (move {name} away from it), or float32 inside"
         )
     return relative_error(found[1 + int(np.argmin(apart))], claimed)
+
+
+def _sides(loss, here: float, x, direction, h: float) -> tuple[float, float]:
+    """How far the slopes to the right and to the left of x are apart (of a smooth function: in proportion to h), and
+    how large they are."""
+    right, left = loss(x + h * direction) - here, here - loss(x - h * direction)
+    return abs(right - left) / h, max(abs(right), abs(left)) / h
+
+
+def _called(forward, values: list) -> list:
+    """out, cache, and the arrays of out."""
+    result = forward(*values)
+    if not (isinstance(result, tuple) and len(result) == 2):
+        raise MinigenError("forward should return (out, cache), where out may be a tuple, list or dict of arrays")
+    return [*result, _outputs(result[0])]
+
+
+def _untouched(which: str, names, arrays, before) -> None:
+    for name, array, copy in zip(names, arrays, before, strict=True):
+        if not np.array_equal(array, copy):
+            raise MinigenError(f"{which} edits {name} in place: edit a copy of it")
 
 
 def _input(name: str, value) -> np.ndarray:
@@ -160,27 +165,30 @@ def _like(out, arrays: list):
     return arrays[0]
 
 
-def _in_order(answer, names: list[str]) -> list:
-    """What backward returned, in the order of the inputs."""
+def _in_order(answer, inputs: dict, values: list) -> list:
+    """What backward returned, a copy of each gradient, in the order of the inputs."""
     if isinstance(answer, dict):
-        if unknown := set(answer) - set(names):
+        if unknown := set(answer) - set(inputs):
             raise MinigenError(f"backward returned a gradient of {unknown.pop()}, which is no input")
-        return [answer.get(name) for name in names]
+        answer = [answer.get(name) for name in inputs]
     grads = list(answer) if isinstance(answer, tuple | list) else [answer]
-    if len(grads) != len(names):
+    if len(grads) != len(inputs):
         raise MinigenError(
-            f"backward returned {len(grads)} gradients for {len(names)} inputs: None stands for one left out"
+            f"backward returned {len(grads)} gradients for {len(inputs)} inputs: None stands for one left out"
         )
-    return grads
+    return [None if grad is None else _gradient(name, np.array(grad), value)
+            for name, grad, value in zip(inputs, grads, values, strict=True)]  # fmt: skip
 
 
-def _fits(name: str, grad, value) -> None:
+def _gradient(name: str, grad, value) -> np.ndarray:
+    """The gradient of an input, if it can be one."""
     if value.dtype.kind != "f":
         raise MinigenError(f"{name} holds whole numbers, which have no gradient: give floats, or return None for it")
     if grad.dtype.kind not in "fiu":
         raise MinigenError(f"d{name} is {grad.dtype}: the gradient of real numbers is real numbers")
     if grad.shape != value.shape:
         raise MinigenError(f"d{name} has shape {grad.shape} and {name} has {value.shape}: check backward's order")
+    return grad
 
 
 def toy_batch(model, T: int, B: int, seed: int = 0, density: float = 0.03) -> dict:

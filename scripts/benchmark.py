@@ -12,10 +12,6 @@ the model of the parity test. It is given the notes, where minigen draws them. O
 OPENBLAS_* and MALLOC_* in the environment are left out.
 """
 
-import signal
-
-signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends at once what only begins
-
 import os
 import platform
 import subprocess
@@ -25,6 +21,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+
+from minigen.errors import until_run
+
+until_run()
 
 import numpy as np
 from benchmarks.peers import KEPT, LEARNING, PEERS, PLAYED, PLAYING, WHOLE, T, alternate

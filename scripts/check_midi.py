@@ -13,14 +13,14 @@
 grid at all. *dropped* counts notes that are off the piano or stand in bars of another metre.
 """
 
-import signal
-
-signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends at once what only begins
-
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from minigen.errors import until_run
+
+until_run()
 
 from minigen.errors import MinigenError, Parser, number, run
 from minigen.files import write_csv

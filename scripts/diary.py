@@ -18,10 +18,6 @@ sentence into the table in samples/diary/README.md), and ends in one sentence: t
 is not decided.
 """
 
-import signal
-
-signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends at once what only begins
-
 import re
 import sys
 import time
@@ -33,6 +29,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
+
+from minigen.errors import until_run
+
+until_run()
 
 from minigen.errors import MinigenError, Parser, number, run
 from minigen.files import write_atomically, write_between

@@ -15,14 +15,14 @@ With --check the exit code is 1 where a baseline is not beaten, a piece gets stu
 30%.
 """
 
-import signal
-
-signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends at once what only begins
-
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from minigen.errors import until_run
+
+until_run()
 
 import numpy as np
 

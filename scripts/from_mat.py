@@ -10,14 +10,14 @@ mean over all frames of all test sequences. It prints what counting alone gives 
 each chord, with the smoothing that is best on the validation part.
 """
 
-import signal
-
-signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends at once what only begins
-
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from minigen.errors import until_run
+
+until_run()
 
 import numpy as np
 from scipy.io import loadmat

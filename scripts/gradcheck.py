@@ -4,14 +4,14 @@ python scripts/gradcheck.py                      every layer, then every model w
 python scripts/gradcheck.py --model pause-loss   one model whole
 """
 
-import signal
-
-signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends at once what only begins
-
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from minigen.errors import until_run
+
+until_run()
 
 from minigen.checks.cases import CASES
 from minigen.errors import Parser, run

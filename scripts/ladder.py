@@ -12,10 +12,6 @@ where voices carry states: minigen/run/likelihood.py), over the steps that every
 keys.
 """
 
-import signal
-
-signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends at once what only begins
-
 import json
 import sys
 import time
@@ -27,6 +23,10 @@ from zlib import crc32
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+
+from minigen.errors import until_run
+
+until_run()
 
 import numpy as np
 

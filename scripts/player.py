@@ -4,10 +4,6 @@ python scripts/player.py                             samples/chorales.npz -> gen
 python scripts/player.py runs/bach-final/best.npz    another model: ordered, conditional, final, pause-loss
 """
 
-import signal
-
-signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends at once what only begins
-
 import base64
 import json
 import sys
@@ -15,6 +11,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+
+from minigen.errors import until_run
+
+until_run()
 
 import numpy as np
 

@@ -9,14 +9,14 @@ python scripts/plot.py piece.npz --replay samples/chorales.npz    plays it again
 python scripts/plot.py song.mid --wav                             the sound of any MIDI file, song.wav
 """
 
-import signal
-
-signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends at once what only begins
-
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from minigen.errors import until_run
+
+until_run()
 
 from minigen.errors import MinigenError, Parser, number, run
 from minigen.music.corpus import CORPORA, find_songs

@@ -12,15 +12,15 @@ python scripts/sample.py --trace piece.npz                      every number beh
 python scripts/sample.py --info                                 what is in the checkpoint
 """
 
-import signal
-
-signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends at once what only begins
-
 import sys
 import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from minigen.errors import until_run
+
+until_run()
 
 
 import numpy as np

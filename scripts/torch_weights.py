@@ -10,15 +10,15 @@ the aggregator reads [local, reading] there and [reading, local] here. The autho
 His files have no octave decoder: it is taken from another checkpoint, and written beside the rest.
 """
 
-import signal
-
-signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends at once what only begins
-
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from minigen.errors import until_run
+
+until_run()
 
 import numpy as np
 

@@ -24,16 +24,16 @@ judged.npz, refused.txt, warnings.txt; after every ten held-out losses loss.png,
 network makes of a held-out song, and a piece, which is also played before the first step and after 100, 1,000, ....
 """
 
-import signal
-
-signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends at once what only begins
-
 import sys
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from minigen.errors import until_run
+
+until_run()
 
 import numpy as np
 
@@ -47,7 +47,7 @@ from minigen.music.alike import digest_of
 from minigen.music.corpus import LICENCES, find_songs
 from minigen.music.dataset import Dataset, split, trimmed
 from minigen.run import checkpoint, memory
-from minigen.run.crash import repeat
+from minigen.run.crash import load_crash, repeat
 from minigen.run.folder import (
     Folder,
     check_grid,
@@ -115,8 +115,9 @@ def main(ranks: Ranks):
         raise MinigenError("--meta learns in one process so far: leave mpiexec out")
     xp, device = use_device(args.device)
     if args.resume and args.resume.is_file():
+        crash = load_crash(args.resume)
         print(f"kernels {use_kernels(args.kernels, args.threads, print)}")
-        lines, finite = repeat(args.resume)
+        lines, finite = repeat(crash)
         print("\n".join(lines))
         return 0 if finite else 3
     if args.resume and not ranks.rank:
@@ -159,7 +160,7 @@ def main(ranks: Ranks):
     if xp is np:
         sounding = valid[1] if c.sustain else None
         needed = memory.expected(model, state.params, data, valid[0], sounding, args.seed, len(rows), meta)
-        takes = memory.in_words(needed, args.batch)
+        takes = memory.in_words(needed, args.batch, bool(args.resume), ranks.beside)
     metre = "" if c.metre == "4/4" else f"-{c.metre.replace('/', '')}"
     path = args.resume or ranks.broadcast(
         None if ranks.rank else new_folder(args.out, f"{name}{metre}-{model.name}", searched)

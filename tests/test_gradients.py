@@ -90,6 +90,10 @@ WRONG = {  # forward of x, backward, x, the sentence
     "a kink among others": (
         lambda x: (np.maximum(x, 0), x), lambda dy, x: dy * (x >= 0), X * (X < 1), "no slope along x here: a kink"
     ),
+    "words for a gradient": (lambda x: (x, x), lambda dy, x: [None, "a"][1:], X, "dx is <U1: the gradient of real"),
+    "an output that hides its change": (
+        lambda x: (x + 1e6, x), lambda dy, x: 2 * dy, X, "out is too large beside its change along x"
+    ),
     "forward edits": (lambda x: (edited(x), x), lambda dy, x: dy, X, "forward edits x in place: edit a copy"),
     "backward edits x": (lambda x: (x * 1, x), lambda dy, x: dy + 0 * edited(x), X, "backward edits x in place"),
     "backward edits dout": (lambda x: (x * 1, x), lambda dy, x: edited(dy), X, "backward edits dout in place"),

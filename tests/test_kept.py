@@ -18,20 +18,20 @@ unix = pytest.mark.skipif(os.name != "posix", reason="Windows has neither these 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """An empty one, in the place of this user's."""
-    monkeypatch.setattr(kept, "FOLDER", tmp_path / "kernels")
+    monkeypatch.setattr(kept, "FOLDER", tmp_path / "kernels-1")
     kept.FOLDER.mkdir()
     return kept.FOLDER
 
 
-def compiled(folder: Path, content: bytes = b"code"):
-    """What writes a file if there is none, as Numba does; it notes when it is called."""
+def compiled(folder: Path):
+    """What writes machine code if there is none, as Numba does; it notes what is there when it is called."""
     calls = []
 
     def warm():
         calls.append(sorted(path.name for path in folder.iterdir()))
-        if not (folder / "below").exists():
-            (folder / "below").mkdir()
-            (folder / "below" / "made.nbi").write_bytes(content)
+        (folder / "below").mkdir(exist_ok=True)
+        if not (folder / "below" / "made.nbc").exists():
+            (folder / "below" / "made.nbc").write_bytes(b"code")
 
     return warm, calls
 
@@ -66,26 +66,38 @@ def test_a_folder_that_is_not_there_for_this_user_alone_is_not_used(tmp_path, mo
     assert kept.kernels_folder() == (None, "this user has no home")
 
 
-def test_what_is_whole_is_used_again(folder):
-    (folder / "left over.nbi").touch()
+def another_process(monkeypatch, warm) -> None:
+    """Calls it as the first time in a process."""
+    monkeypatch.setattr(kept, "_checked", False)
+    kept.warm_up_checked(warm)
+
+
+def test_what_is_intact_is_used_again(folder, monkeypatch):
+    """Also with what was compiled later."""
+    (folder / "left over.nbc").touch()
     warm, calls = compiled(folder)
-    kept.warmed(warm)
-    kept.warmed(warm)
-    assert calls == [[], ["below", "digests.json"]]
+    another_process(monkeypatch, warm)
+    (folder / "below" / "float64.nbc").write_bytes(b"more")
+    (folder / "below" / "made.nbi").write_bytes(b"an index, which changes")
+    another_process(monkeypatch, warm)
+    kept.warm_up_checked(warm)  # the second time in a process nothing is checked
+    (folder / "below" / "float64.nbc").write_bytes(b"mor")
+    another_process(monkeypatch, warm)
+    assert calls == [[], ["below", "checksums.json"], ["below", "checksums.json"], []]
 
 
-@pytest.mark.parametrize("damage", ["made", "digests", "gone"])
-def test_what_is_damaged_is_compiled_again(folder, damage):
+@pytest.mark.parametrize("damage", ["made", "checksums", "an empty list", "gone"])
+def test_what_is_damaged_is_compiled_again(folder, damage, monkeypatch):
     warm, calls = compiled(folder)
-    kept.warmed(warm)
-    file = folder / ("digests.json" if damage == "digests" else "below/made.nbi")
-    file.unlink() if damage == "gone" else file.write_bytes(b"cod")
-    kept.warmed(warm)
-    kept.warmed(warm)
-    assert calls == [[], [], ["below", "digests.json"]]
+    another_process(monkeypatch, warm)
+    file = folder / ("below/made.nbc" if damage in ("made", "gone") else "checksums.json")
+    file.unlink() if damage == "gone" else file.write_bytes(b"{}" if damage == "an empty list" else b"cod")
+    another_process(monkeypatch, warm)
+    another_process(monkeypatch, warm)
+    assert calls == [[], [], ["below", "checksums.json"]]
 
 
-def test_what_cannot_be_read_is_compiled_again_and_no_more_than_once(folder):
+def test_what_cannot_be_read_is_compiled_again_and_no_more_than_once(folder, monkeypatch):
     warm, calls = compiled(folder)
 
     def unpickling_fails():
@@ -94,15 +106,26 @@ def test_what_cannot_be_read_is_compiled_again_and_no_more_than_once(folder):
             raise EOFError("Ran out of input")
 
     failing = (1,)
-    kept.warmed(unpickling_fails)
+    another_process(monkeypatch, unpickling_fails)
     assert calls == [[], []]
     failing = (3, 4)
     with pytest.raises(EOFError):
-        kept.warmed(unpickling_fails)
+        another_process(monkeypatch, unpickling_fails)
+
+
+def test_folders_of_old_sources_are_deleted(folder, monkeypatch):
+    for n in range(6):
+        (folder.parent / f"kernels-old{n}").mkdir()
+        os.utime(folder.parent / f"kernels-old{n}", (n, n))
+    another_process(monkeypatch, compiled(folder)[0])
+    assert sorted(path.name for path in folder.parent.glob("kernels-*")) == [
+        "kernels-1", "kernels-old3", "kernels-old4", "kernels-old5"
+    ]  # fmt: skip
 
 
 @unix
 def test_one_process_compiles_and_the_others_wait(folder):
+    """Threads stand in for processes: each opens the lock anew."""
     busy, most = [], []
 
     def warm():
@@ -111,7 +134,11 @@ def test_one_process_compiles_and_the_others_wait(folder):
         time.sleep(0.05)
         busy.pop()
 
-    threads = [threading.Thread(target=kept.warmed, args=(warm,)) for _ in range(4)]
+    def alone():
+        with kept._alone():
+            warm()
+
+    threads = [threading.Thread(target=alone) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -122,9 +149,9 @@ def test_one_process_compiles_and_the_others_wait(folder):
 def test_numba_switched_off_is_not_called_fast(monkeypatch):
     monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
     assert use_kernels("auto", 1) == (
-        "reference, the array code (threads: 1; Numba cannot be used: NUMBA_DISABLE_JIT is set)"
+        "reference, the array code (threads: 1; Numba cannot be used: NUMBA_DISABLE_JIT is set: unset it)"
     )
-    with pytest.raises(MinigenError, match="NUMBA_DISABLE_JIT is set.: mend that, or use --kernels reference"):
+    with pytest.raises(MinigenError, match="NUMBA_DISABLE_JIT is set: unset it.: use --kernels reference"):
         use_kernels("fast", 1)
 
 
@@ -136,6 +163,8 @@ def test_a_wrong_number_of_threads_is_said(threads, monkeypatch):
 
 
 def test_a_full_disk_leaves_the_array_code(folder, monkeypatch):
+    monkeypatch.setattr(kept, "_checked", False)
+
     def full():
         raise OSError(28, "No space left on device")
 

@@ -27,12 +27,17 @@ def test_what_is_said_is_what_it_takes(args, tmp_path):
 
 def test_more_than_there_is_is_refused(monkeypatch):
     monkeypatch.setattr(memory, "room", lambda: 3 * 2**30)
-    assert memory.in_words(2 * 2**30, 64) == "; memory: about 2.0 GB"
+    assert memory.in_words((2 * 2**30, 2**30), 64) == "; memory: about 2.0 GB"
     assert memory.in_words(None, 64) == ""
-    with pytest.raises(MinigenError, match=r"about 4\.0 GB, .* has 3\.0 GB free: take --batch 32"):
-        memory.in_words(4 * 2**30, 64)
-    with pytest.raises(MinigenError, match="free: take a smaller model"):
-        memory.in_words(4 * 2**30, 1)
+    for needed, rest, remedy in (
+        ((4, 3), (64,), "take --batch 32"),
+        ((4, 3), (1,), "use a machine with more memory"),
+        ((4, 3), (64, True), "use a machine with more memory"),  # a resumed run has its batch
+        ((4, 1), (64,), "use a machine with more memory"),  # it is the songs that are validated
+        ((2, 2), (64, False, 2), "take --batch 32"),  # of two processes
+    ):
+        with pytest.raises(MinigenError, match=rf"about {needed[0]}\.0 GB, .* {remedy}"):
+            memory.in_words(tuple(size * 2**30 for size in needed), *rest)
 
 
 @linux
@@ -40,5 +45,7 @@ def test_nothing_is_left_of_a_training_that_is_refused(tmp_path):
     tiny = "import minigen.run.memory\nminigen.run.memory.room = lambda: 2**20"
     args = ["--model", "final", "--set", "hidden=8", "--batch", 4, "--kernels", "reference", "--steps", 1]
     ended = script("train", *args, "--out", tmp_path / "run", code=tiny)
-    assert ended.returncode == 2 and ended.stderr.endswith("free: take --batch 2\n")
+    assert ended.returncode == 2 and ended.stderr.endswith(
+        ": use a machine with more memory, or songs that are shorter\n"
+    )
     assert not (tmp_path / "run").exists()

@@ -85,14 +85,14 @@ def _kernels_of_cpu(log):
     import numba
 
     if numba.config.DISABLE_JIT:
-        raise RuntimeError("NUMBA_DISABLE_JIT is set")
+        raise ImportError("NUMBA_DISABLE_JIT is set: unset it")
     from minigen.kernels import cpu
 
     log("loading the kernels (compiled the first time, in about half a minute)")
     if cpu.REASON:
         log(f"take care: compiled kernels cannot be kept ({cpu.REASON}), and are compiled each time")
     with ended_at_once():
-        cpu.warmed(cpu.warm_up)
+        cpu.warm_up_checked(cpu.warm_up)
     return cpu
 
 
@@ -125,9 +125,9 @@ def use_kernels(choice: str, threads: int | None = None, log=lambda line: None, 
         return "fast (CUDA)"
     try:
         cpu = _kernels_of_cpu(log)
-    except (ImportError, OSError, RuntimeError) as error:  # Numba is missing, or switched off; the disk is full
+    except (ImportError, OSError) as error:  # Numba is missing, or switched off; the disk is full
         if choice != "auto":
-            raise MinigenError(f"Numba cannot be used ({error}): mend that, or use --kernels reference") from error
+            raise MinigenError(f"Numba cannot be used ({error}): use --kernels reference") from error
         threadpool_limits(threads)
         return f"reference, the array code (threads: {threads}; Numba cannot be used: {error})"
     threads = cpu.use_threads(threads)

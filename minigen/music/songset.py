@@ -90,6 +90,8 @@ class SongSet:
                 return cls._checked(header, stored["rows"], np.zeros_like(stored["rows"]), stored["offsets"])
             if header["version"] == VERSION:
                 return cls._checked(header, *(stored[name] for name in ("rows", "sounding", "offsets")))
+        except MemoryError:
+            raise
         except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
             raise MinigenError(f"{path} cannot be opened ({error.strerror or error}): name a song set") from error
         except Exception as error:  # a damaged file can fail in any layer: zip, deflate, npy, JSON, a missing name

@@ -29,7 +29,7 @@ from minigen.params import Params
 MAGIC, VERSION = "minigen checkpoint", 1
 HEADER_LIMIT = 1 << 20
 TEXTS = ("model", "data", "licence", "command", "corpus")
-KINDS = {
+SPLIT_KINDS = {
     "seed": int,
     "valid": float,
     "max_tracks": int,
@@ -96,7 +96,8 @@ def _fields_fit(header: dict) -> bool:
 
     def numbers(values, depth=1) -> bool:
         return isinstance(values, dict) and all(
-            type(value) in (int, float) or (depth and numbers(value, 0)) for value in values.values()
+            name.isprintable() and (type(value) in (int, float) or (depth and numbers(value, 0)))
+            for name, value in values.items()
         )
 
     split, training = header.get("split", {}), header.get("training", {})
@@ -105,11 +106,13 @@ def _fields_fit(header: dict) -> bool:
     steps = [header.get("adam_step", 0), *(training.get(name, 0) for name in ("step", "best_step", "fell_at"))]
     learned = header.get("learned", [])
     return (
-        all(isinstance(header.get(name) or "", str) for name in TEXTS)
+        all(isinstance(header.get(name, ""), str) for name in TEXTS if name != "corpus")
+        and isinstance(header.get("corpus"), str | None)
         and all(type(step) is int and 0 <= step < 2**62 for step in steps)
-        and all(value is None or type(value) is KINDS.get(name) for name, value in split.items())
-        and 0 <= (split.get("seed") or 0) < 2**63
-        and 0 < (split.get("valid") or 0.1) < 1
+        and all(value is None or type(value) is SPLIT_KINDS.get(name) for name, value in split.items())
+        and (not split or (type(split.get("seed")) is int and type(split.get("valid")) is float))
+        and 0 <= split.get("seed", 0) < 2**63
+        and 0 < split.get("valid", 0.1) < 1
         and isinstance(learned, list)
         and all(isinstance(digest, str) for digest in learned)
     )

@@ -7,6 +7,7 @@ given/NAME    the draws; not with --meta, which makes them anew from seed and st
 """
 
 import json
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,7 +20,19 @@ from minigen.run.meta import Meta, meta_draws
 from minigen.run.train import gradient_of
 
 MAGIC, VERSION = "minigen crash", 1
+LARGEST = 2**33  # bytes: a large batch has large draws
 LAST = ("step.nats", "loss.")  # of a trace: what is made of all the rest
+
+
+class Crash(NamedTuple):
+    """A step of training, before it is done."""
+
+    model: Any
+    params: Params
+    batch: dict
+    given: Any  # a dict; of --meta a function
+    meta: Meta | None
+    header: dict
 
 
 def save_crash(path, model, params, batch: dict, given, seed: int, step: int, rate: float, meta: Meta | None) -> None:
@@ -31,66 +44,95 @@ def save_crash(path, model, params, batch: dict, given, seed: int, step: int, ra
     write_atomically(path, lambda file: np.savez(file, **arrays))
 
 
-def load_crash(path):
-    """-> (model, params, batch, given, the header). Raises MinigenError for what is no such file."""
+def load_crash(path) -> Crash:
+    """Raises MinigenError for what is no such file."""
     try:
-        arrays = read_arrays(path)
+        arrays = read_arrays(path, LARGEST)
         header = json.loads(arrays.pop("header").tobytes())
-        model = rung(header["model"])
-        model = type(model)(model.config.with_fields(header["config"]))
-        weights = arrays.pop("weights")
-        batch, given = (
-            {name.removeprefix(of): array for name, array in arrays.items() if name.startswith(of)}
-            for of in ("batch/", "given/")
-        )
-        T, B = batch["mask"].shape
-        meta = header["meta"] and Meta(*header["meta"])
-        rows, step, seed = range(B), header["step"], header["seed"]
-        shapes = {"roll": (T + model.config.past, B, 88), "start": (B,), "mask": (T, B), "end": (B,),
-                  "sounding": (T + 1, B, 88)}  # fmt: skip
-        due = {} if meta else model.draws(seed, "training", step, rows, T) | model.prepared(batch)
-        fits = (
-            (header["magic"], header["version"]) == (MAGIC, VERSION)
-            and all(type(number) is int and 0 <= number < 2**62 for number in (step, seed))
-            and weights.dtype == np.float32
-            and set(batch) <= set(shapes)
-            and all(array.dtype.kind in "biu" and array.shape == shapes[name] for name, array in batch.items())
-            and {name: array.shape for name, array in given.items()} == {name: due[name].shape for name in due}
-            and all(array.dtype.kind in "biuf" for array in given.values())
-            and (meta is None or (type(meta.steps) is int and 0 < meta.steps <= 100 and type(meta.exact) is bool))
-        )
-        params = Params(model.shapes()).with_flat(weights)
-    except Exception:  # a damaged archive fails in as many ways as there are readers inside
-        fits = False
-    if not fits:
-        raise MinigenError(f"{path} is no crash.npz of this minigen: name a run folder, or the crash.npz in it")
-    return model, params, batch, meta_draws(model, seed, "meta", step, rows) if meta else given, header
+        if (header["magic"], header["version"]) != (MAGIC, VERSION):
+            raise ValueError("another magic")
+        return _checked(arrays, header)
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged archive fails in as many ways as there are readers inside
+        raise MinigenError(
+            f"{path} is no crash.npz of this minigen: name a run folder, or the crash.npz in it"
+        ) from error
 
 
-def repeat(path, xp=np) -> tuple[list[str], bool]:
+def _checked(arrays: dict, header: dict) -> Crash:
+    """Raises anything where a part is missing, or is not what `save_crash` writes."""
+    seed, step, meta = header["seed"], header["step"], header["meta"]
+    model = rung(header["model"])
+    model = type(model)(model.config.with_fields(header["config"]))
+    batch, given = (
+        {name.removeprefix(of): array for name, array in arrays.items() if name.startswith(of)}
+        for of in ("batch/", "given/")
+    )
+    c, (T, B) = model.config, batch["mask"].shape
+    sizes = (
+        all(type(number) is int and 0 <= number < 2**62 for number in (step, seed)) and type(header["rate"]) is float
+    )
+    if not (sizes and 0 < T <= c.fragment and 0 < B <= 4096):
+        raise ValueError("header")
+    kinds = {"roll": ("u1", (T + c.past, B, 88)), "start": ("i8", (B,)), "mask": ("?", (T, B))}
+    kinds |= {"end": ("i8", (B,))} if "end" in batch else {}
+    kinds |= {"sounding": ("u1", (T + 1, B, 88))} if "sounding" in batch else {}
+    _same(batch, {name: np.broadcast_to(np.zeros((), kind), shape) for name, (kind, shape) in kinds.items()})
+    if max(batch["roll"].max(), batch.get("sounding", batch["roll"]).max()) > 1:
+        raise ValueError("batch")
+    if meta:
+        meta = Meta(*meta)
+        if not (type(meta.steps) is int and 0 < meta.steps <= 100 and type(meta.exact) is bool):
+            raise ValueError("meta")
+        given = meta_draws(model, seed, "meta", step, range(B))
+    else:
+        places = model.prepared(batch)
+        draws = {name: array for name, array in given.items() if name not in places}
+        one = model.draws(seed, "training", step, range(1), 1)  # (V, 1, 1, ...), (1, 1, ...)
+        shapes = {
+            name: (u.shape[0], T, B, *u.shape[3:]) if name.startswith("voices.") else (T, B, *u.shape[2:])
+            for name, u in one.items()
+        }
+        _same(draws, {name: np.broadcast_to(np.zeros((), one[name].dtype), shape) for name, shape in shapes.items()})
+        if not all((0 <= u.min(initial=0)) & (u.max(initial=0) < 1) for u in draws.values()):
+            raise ValueError("draws")
+        given = draws | places
+    params = Params(model.shapes())
+    _same({"weights": arrays["weights"]}, {"weights": params.flat})
+    return Crash(model, params.with_flat(arrays["weights"]), batch, given, meta, header)
+
+
+def _same(found: dict, due: dict) -> None:
+    """Raises ValueError where arrays have other names, shapes or kinds of numbers than they should have."""
+    described = ({name: (array.shape, array.dtype) for name, array in arrays.items()} for arrays in (found, due))
+    if len({tuple(sorted(one.items())) for one in described}) > 1:
+        raise ValueError(", ".join(found))
+
+
+def repeat(crash: Crash) -> tuple[list[str], bool]:
     """Do the step again -> what came of it, line by line, and whether all was finite."""
-    model, params, batch, given, header = load_crash(path)
-    meta = header["meta"] and Meta(*header["meta"])
-    names = {name: np.abs(view).max() for name, view in params.views.items() if view.size}
-    largest = max(names, key=names.get)
+    model, params, batch, given, meta, header = crash
+    sizes = {name: np.abs(view).max() for name, view in params.views.items() if view.size}
+    largest = max(sizes, key=sizes.get)
     with np.errstate(all="ignore"):  # what is not finite is said below
         loss, grads, trace = gradient_of(model, params, batch, given, meta)
     lines = [f"step {header['step']} of {model.name}, {batch['mask'].shape[1]} fragments, rate {header['rate']:.3g}: "
              f"the loss is {float(loss):.6g}"]  # fmt: skip
-    lines.append(f"weights: the largest is {names[largest]:.3g}, in {largest}")
+    lines.append(f"weights: the largest is {sizes[largest]:.3g}, in {largest}")
     tensors = {name: array for name, array in trace.items() if np.asarray(array).dtype.kind == "f"}
-    tensors = dict(sorted(tensors.items(), key=lambda tensor: tensor[0].startswith(LAST)))  # in the order of the pass
-    finite = np.isfinite(loss)
-    for words, found in (("forward", tensors), ("gradient", dict(grads.views))):
+    forward = dict(sorted(tensors.items(), key=lambda tensor: tensor[0].startswith(LAST)))
+    finite = bool(np.isfinite(loss))
+    # each in the order of its pass
+    for words, found in (("forward", forward), ("gradient", dict(reversed(grads.views.items())))):
         bad = {name: np.size(array) - np.isfinite(array).sum() for name, array in found.items()}
         bad = {name: count for name, count in bad.items() if count}
         finite &= not bad
         if not bad:
             lines.append(f"{words}: every number is finite")
             continue
-        name = next(iter(bad))
+        name, *more = bad
         lines.append(f"{words}: NaN or infinite first in {name}, of the part {name.split('.')[0]}: "
                      f"{bad[name]:,} of {np.size(found[name]):,} numbers")  # fmt: skip
-        more = [other for other in bad if other != name]
         lines += [f"{words}: then in {', '.join(more)}"] * bool(more)
-    return lines, bool(finite)
+    return lines, finite

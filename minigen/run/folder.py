@@ -8,7 +8,7 @@ from shlex import quote
 
 from minigen.adam import Moments
 from minigen.backend import array_module, to_host
-from minigen.errors import MinigenError, attempt, plural
+from minigen.errors import MinigenError, attempt, command, plural
 from minigen.files import lock, write_atomically, write_csv
 from minigen.music.alike import repeats
 from minigen.music.baseline import too_large
@@ -185,12 +185,18 @@ class Folder:
         self.state.params = self.state.params.with_flat(xp.asarray(mean if raw is None else raw))
         self.state.moments = Moments(xp.asarray(moments.m), xp.asarray(moments.v), moments.step)
 
-    def crash(self, data: Dataset, seed: int, batch: int, meta) -> Path:
-        """The whole batch of the step at which the numbers blew up, for `crash.repeat`."""
-        state, path = self.state, self.path / "crash.npz"
-        inputs = inputs_of(self.model, data, seed, state.step, range(batch), meta)
-        save_crash(path, self.model, state.params, *inputs, seed, state.step, state.rate, meta)
-        return path
+    def crashed(self, error: MinigenError, data: Dataset, seed: int, batch: int, meta) -> MinigenError:
+        """What to raise where numbers blew up: the first rank leaves the step, the whole batch of it, in crash.npz."""
+        if error.code != 3:
+            return error
+        state, path, kept = self.state, self.path / "crash.npz", False
+        if not self.ranks.rank:
+            inputs = inputs_of(self.model, data, seed, state.step, range(batch), meta)
+            about = seed, state.step, state.rate, meta
+            kept = attempt(f"the step {path}", lambda: save_crash(path, self.model, state.params, *inputs, *about))
+        if not self.ranks.broadcast(kept):  # the others wait until it is written
+            return error
+        return MinigenError(f"{error}. Look into this step: {command('train', '--resume', path)}", code=3)
 
     def report(self) -> None:
         write_csv(self.path / "metrics.csv", self.state.rows)

@@ -6,7 +6,7 @@ import time
 import numpy as np
 from tqdm import tqdm
 
-from minigen.errors import MinigenError, Stop, command
+from minigen.errors import MinigenError, Stop
 from minigen.music.dataset import Dataset
 from minigen.run.folder import Folder
 from minigen.run.meta import Meta
@@ -50,16 +50,17 @@ def loop(
                 update(model, state, data, args.seed, rows, meta)
             mean = state.read() if state.step % READ == 0 or not state.mean else state.mean
         except MinigenError as error:
-            if error.code != 3 or ranks.rank:
-                raise
-            path = folder.crash(data, args.seed, args.batch, meta)
-            raise MinigenError(f"{error}. Look into this step: {command('train', '--resume', path)}", code=3) from error
+            raise folder.crashed(error, data, args.seed, args.batch, meta) from error
         spent = time.monotonic() - began
         done = share(spent)
         agreed = ranks.agree(stop.code or done >= 1)
         reached = args.steps and state.step >= args.steps  # which all ranks know, and agree on a step later
         ended = "stopped" if agreed > 1 else "done" if agreed or reached else ""
-        mean = state.read() if ended else mean
+        if ended:
+            try:
+                mean = state.read()
+            except MinigenError as error:
+                raise folder.crashed(error, data, args.seed, args.batch, meta) from error
         speed = (state.step - first) / spent
         bar.n = 100 * done
         remaining = (before + spent) * (1 / done - 1) if limited else float("inf")
@@ -68,10 +69,9 @@ def loop(
         bar.set_postfix_str(f"step {state.step} loss {mean['loss']:.4f} held-out {shown:.4f}, {speed:.2f}/s{left}")
         if shows and (state.step in PLAYED or state.step % (10 * every) == 0 or ended):
             folder.play(args.seed)
-        took = took or every * spent / (state.step - first) / 4  # before the first: see `interval`
-        due = state.step % every == 0 and not (
-            args.minutes and ranks.broadcast(remaining < took)
-        )  # the last one is near
+        # no validation is begun that would end after the time is over, for there is one at the end
+        lasts = took or every * spent / (state.step - first) / 4  # before the first: see `interval`
+        due = state.step % every == 0 and not (args.minutes and ranks.broadcast(remaining < lasts))
         if not (ended or due):
             continue
         started = time.monotonic()

@@ -1,5 +1,6 @@
 """How much memory a training takes: measured on a few rows before the first step, and reckoned for all of them."""
 
+import ctypes
 from pathlib import Path
 
 from minigen.errors import MinigenError
@@ -8,6 +9,7 @@ from minigen.run.train import gradient_of, inputs_of
 
 TRIALS = 2, 6  # rows; what is taken grows in proportion to them
 REST = 64 << 20  # bytes: pictures, pieces, checkpoints on their way to the disk
+SIDE_BY_SIDE = 64  # songs that are validated at a time, at most (minigen/music/dataset.py `whole_songs`)
 
 
 def _bytes(name: str, file: str = "/proc/self/status") -> int:
@@ -16,9 +18,9 @@ def _bytes(name: str, file: str = "/proc/self/status") -> int:
     return 1024 * int(line.split()[1])
 
 
-def expected(model, params, data, valid, sounding, seed: int, rows: int, meta=None) -> int | None:
-    """How many bytes this process will have at most while it trains `rows` fragments a step and validates whole songs;
-    None where the system does not tell (only Linux does)."""
+def expected(model, params, data, valid, sounding, seed: int, rows: int, meta=None) -> tuple[int, int] | None:
+    """How many bytes this process will have at most while it trains `rows` fragments a step and validates whole songs,
+    and how many of them are taken by the rows; None where the system does not tell (only Linux does)."""
     c = model.config
 
     def train(n: int) -> None:
@@ -26,51 +28,59 @@ def expected(model, params, data, valid, sounding, seed: int, rows: int, meta=No
 
     def judge(n: int) -> None:
         longest = sorted(range(len(valid)), key=lambda song: len(valid[song]))[-n:]
-        _, block = next(whole_songs([valid[song] for song in longest], c.past, c.fragment,
-                                    sounding=sounding and [sounding[song] for song in longest]))  # fmt: skip
+        heard = sounding and [sounding[song] for song in longest]
+        _, block = next(whole_songs([valid[song] for song in longest], c.past, c.fragment, sounding=heard))
         model.loss(params, block, model.draws(seed, "validation", 0, range(n), len(block["mask"])), grad=False)
 
     try:
         before = _bytes("VmRSS")
-        most = [_extrapolated(train, rows, before)]
-        if meta is None:
-            most.append(_extrapolated(judge, min(len(valid), 64), before))
+        of_rows = _reckoned(train, rows)
+        of_songs = 0 if meta else _reckoned(judge, min(len(valid), SIDE_BY_SIDE))
     except (OSError, StopIteration):
         return None
-    return max(most) + REST
+    # the sum, for what was freed is in pieces, and little of it is used again
+    return before + of_rows + of_songs + REST, of_rows
 
 
-def _extrapolated(call, rows: int, before: int) -> float:
-    """The bytes of this process at the highest point of `call(rows)`, from calls with a few rows."""
+def _reckoned(call, rows: int) -> int:
+    """How many bytes `call(rows)` takes at its highest point, from calls with a few rows."""
     peaks = []
     trials = [n for n in TRIALS if n < rows] or [rows]
     for n in trials:
+        if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+            trim(0)  # what was freed goes back to the system: what is taken again is seen
         Path("/proc/self/clear_refs").write_text("5")  # VmHWM, the largest size so far, begins anew
+        before = _bytes("VmRSS")
         call(n)
-        peaks.append(_bytes("VmHWM"))
+        peaks.append(_bytes("VmHWM") - before)
     if len(peaks) == 1:
-        return before + (peaks[0] - before) * rows / trials[0]
-    return peaks[1] + (peaks[1] - peaks[0]) / (trials[1] - trials[0]) * (rows - trials[1])
+        return peaks[0] * rows // trials[0]
+    return peaks[1] + (peaks[1] - peaks[0]) * (rows - trials[1]) // (trials[1] - trials[0])
 
 
 def room() -> int:
     """How many bytes this process can have: what it has, and what the machine and its limits leave."""
     own, free = _bytes("VmRSS"), [_bytes("MemAvailable", "/proc/meminfo")]
-    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")  # of a container
-    if limit.exists() and limit.read_text().strip().isdecimal():
-        free.append(int(limit.read_text()) - int(used.read_text()))
+    limit, used, details = (Path("/sys/fs/cgroup", f"memory.{name}") for name in ("max", "current", "stat"))
+    if limit.exists() and limit.read_text().strip().isdecimal():  # of a container
+        kept = next(
+            int(line.split()[1]) for line in details.read_text().splitlines() if line.startswith("inactive_file")
+        )
+        free.append(int(limit.read_text()) - int(used.read_text()) + kept)  # files that are kept give way
     return own + min(free)
 
 
-def in_words(needed: int | None, batch: int) -> str:
-    """What to say of it, "" where nothing is known. Raises MinigenError, with a smaller batch as the remedy, where the
-    machine has less."""
+def in_words(needed: tuple[int, int] | None, batch: int, resumed: bool = False, ranks: int = 1) -> str:
+    """What to say of it, "" where nothing is known. Raises MinigenError, with a remedy, where the machine has less for
+    each of `ranks` processes."""
     if needed is None:
         return ""
-    there = room()
-    if needed > there:
-        remedy = f"take --batch {batch // 2}" if batch > 1 else "take a smaller model, --set hidden=50"
+    (total, of_rows), there = needed, room() // ranks
+    if total > there:
+        remedy = "use a machine with more memory, or songs that are shorter"
+        if batch > 1 and not resumed and total - of_rows < there:
+            remedy = f"take --batch {batch // 2}"
         raise MinigenError(
-            f"it would take about {needed / 2**30:.1f} GB, and this machine has {there / 2**30:.1f} GB free: {remedy}"
+            f"it would take about {total / 2**30:.1f} GB, and this process can have {there / 2**30:.1f} GB: {remedy}"
         )
-    return f"; memory: about {needed / 2**30:.1f} GB"
+    return f"; memory: about {total / 2**30:.1f} GB"

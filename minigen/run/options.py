@@ -78,6 +78,9 @@ def arguments(description: str):
     args.sources = [str(Path(source).resolve()) for source in args.sources]
     args.held_out = args.held_out and str(Path(args.held_out).resolve())
     if args.resume and args.resume.is_file():  # one step, with what is in the file
+        names = {*KEPT, *ANEW, "metre", "set", "init", "out"} - {"kernels", "threads"}
+        if others := sorted(name for name in names if getattr(args, name) not in (None, [])):
+            raise MinigenError(f"{args.resume} is one step with all that it takes: leave out {others[0]}")
         args.device = "cpu"
     elif args.resume:
         given = [name for name in (*KEPT, "metre", "set", "init", "out") if getattr(args, name) not in (None, [])]

@@ -51,6 +51,8 @@ def load_trace(path) -> dict:
         model = model_of(header)
         header["config"] = model.config.as_json()
         fits = known == (MAGIC, VERSION) and _fits(trace, header, model)
+    except MemoryError:
+        raise
     except FileNotFoundError as error:
         raise MinigenError(f"{path} does not exist: name a .npz that scripts/sample.py --trace wrote") from error
     except Exception as error:  # a damaged archive fails in as many ways as there are readers inside
@@ -152,7 +154,7 @@ def outcomes_of(header: dict) -> list[str]:
 def is_trace(path) -> bool:
     """Whether a file claims to be a trace, whatever is in it."""
     try:
-        return json.loads(read_arrays(path)["header"].tobytes())["magic"] == MAGIC
+        return json.loads(read_arrays(path, only="header")["header"].tobytes())["magic"] == MAGIC
     except Exception:  # `load_trace` and `checkpoint.load` say what is wrong
         return False
 

@@ -5,7 +5,7 @@ import scipy.linalg.cython_blas  # noqa: F401  np.dot in compiled code calls it:
 
 from minigen.adam import Moments
 from minigen.kernels.cpu import adam, lstm, pointwise, voices
-from minigen.kernels.cpu.kept import REASON, warmed  # noqa: F401  part of what this package offers
+from minigen.kernels.cpu.kept import REASON, warm_up_checked  # noqa: F401  part of what this package offers
 from minigen.kernels.cpu.threads import use_threads  # noqa: F401  part of what this package offers
 from minigen.params import Params
 from minigen.voices import voices_shapes

@@ -11,7 +11,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from minigen.kernels.cpu.kept import kept
+from minigen.kernels.cpu.kept import cached_njit
 
 P0, P1, P2 = np.float32(1), np.float32(0.13381019234657288), np.float32(0.00349557981826365)
 P3, P4 = np.float32(2.060894803435076e-05), np.float32(1.33544801883545e-08)
@@ -21,10 +21,10 @@ END, HALF = np.float32(9), np.float32(0.5)
 # NaN must survive, so `nnan` is off; the error model because a check for division by zero
 # would keep loops from being vectorised
 OPTIONS = {"fastmath": {"contract", "nsz", "arcp"}, "error_model": "numpy"}
-compiled = kept(parallel=True, nogil=True, **OPTIONS)
-serial = kept(nogil=True, **OPTIONS)  # what one thread does, called from what is `compiled` or from Python
+compiled = cached_njit(parallel=True, nogil=True, **OPTIONS)
+serial = cached_njit(nogil=True, **OPTIONS)  # what one thread does, called from what is `compiled` or from Python
 # for long sums: kept in as many parts as a vector has places, and so in another order than written
-summing = kept(nogil=True, **OPTIONS | {"fastmath": OPTIONS["fastmath"] | {"reassoc"}})
+summing = cached_njit(nogil=True, **OPTIONS | {"fastmath": OPTIONS["fastmath"] | {"reassoc"}})
 
 
 def tanh(x):

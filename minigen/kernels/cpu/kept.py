@@ -2,7 +2,7 @@
 
 A compiled function calls others of other files, and Numba looks at its own file alone: so the folder is named after the
 text of all of them. What Numba keeps are pickles, which can run anything, and machine code, which it does not check: so
-the folder must be this user's own, and what was once compiled in it must be as it was, or it is deleted and made again.
+the folder must be this user's own. Machine code that is not as it was, by the list of it, is deleted and made again.
 """
 
 import json
@@ -39,60 +39,67 @@ def kernels_folder() -> tuple[Path | None, str]:
 
 
 FOLDER, REASON = kernels_folder()
+KEPT = 4  # folders, of as many versions of the sources
+_checked = False
 
 
-def kept(**options):
+def cached_njit(**options):
     """`numba.njit` with these options, its code kept in the folder if there is one."""
 
-    def compile(function):
+    def decorate(function):
         before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(FOLDER or "")
         try:
             return numba.njit(cache=FOLDER is not None, **options)(function)
         finally:
             numba.config.CACHE_DIR = before
 
-    return compile
+    return decorate
 
 
-def _digests() -> dict[str, int]:
-    return {
-        str(path.relative_to(FOLDER)): crc32(path.read_bytes()) for path in FOLDER.rglob("*.nb[ic]") if path.is_file()
-    }
+def _checksums() -> dict[str, int]:
+    """Of all machine code in the folder; a file of it, once written, stays as it is."""
+    return {str(path.relative_to(FOLDER)): crc32(path.read_bytes()) for path in FOLDER.rglob("*.nbc")}
 
 
-def warmed(warm) -> None:
-    """Call `warm()`, which calls every kernel: one process at a time; the first compiles for all."""
-    if FOLDER is None:
+def warm_up_checked(warm) -> None:
+    """Call `warm()`, which calls every kernel: one process at a time, so that the first compiles for all. The first call
+    in a process checks what was compiled before it."""
+    global _checked
+    if FOLDER is None or _checked:
         warm()
         return
+    _checked = True
     with _alone():
-        listed = FOLDER / "digests.json"
+        listed = FOLDER / "checksums.json"
         try:
-            whole = json.loads(listed.read_text()).items() <= _digests().items()
+            before = json.loads(listed.read_text())
+            intact = bool(before) and before.items() <= _checksums().items()
         except (OSError, ValueError, AttributeError):  # the first time, or damaged
-            whole = False
-        if not whole:
-            empty()
+            intact = False
+        if not intact:
+            before = empty(FOLDER)
         try:
             warm()
-        except Exception:  # also a damaged file can raise anything
-            empty()
+        except Exception:  # a damaged index can raise anything
+            before = empty(FOLDER)
             warm()
-        if not whole:
-            text = json.dumps(_digests()).encode()
-            write_atomically(listed, lambda file: file.write(text))
+        if (now := _checksums()) != before:
+            write_atomically(listed, lambda file: file.write(json.dumps(now).encode()))
+        for old in sorted(FOLDER.parent.glob("kernels-*/"), key=lambda path: path.stat().st_mtime)[:-KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
 
 
-def empty() -> None:
-    """Delete what was compiled."""
-    for path in FOLDER.iterdir():
+def empty(folder: Path) -> dict:
+    """Delete what was compiled -> what is left, by name: nothing."""
+    for path in folder.iterdir():
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+    return {}
 
 
 @contextmanager
 def _alone():
     """Wait until no other process compiles; where the system has no locks, do not."""
-    with open(FOLDER.with_suffix(".lock"), "ab") as file:
+    with open(FOLDER.with_name("kernels.lock"), "ab") as file:
         try:
             import fcntl
 
