@@ -58,7 +58,8 @@ def write_csv(path, rows: list[dict]) -> None:
 
 
 def read_arrays(path, largest: int = 2**30, only: str = "") -> dict[str, np.ndarray]:
-    """The arrays of an .npz by name, or `only` one of them. None is a pickle, and nothing is allocated that the file does not hold.
+    """The arrays of an .npz by name, or `only` one of them. None is a pickle, and nothing is allocated that the file
+    does not hold.
 
     Raises ValueError where an array is not as long as its header says, or all are over `largest` bytes; and, as zipfile
     and NumPy do, several other errors where the file is no such archive.

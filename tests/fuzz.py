@@ -25,15 +25,18 @@ from helpers import SONGS, fresh, small
 
 from minigen.errors import MinigenError
 from minigen.kernels import use_kernels
+from minigen.music.dataset import Dataset
 from minigen.music.folders import read_songs
 from minigen.music.midi import read_song
 from minigen.music.midi_out import write_midi
 from minigen.music.songset import SongSet
 from minigen.run import checkpoint
+from minigen.run.crash import load_crash, repeat, save_crash
 from minigen.run.passage import generated
 from minigen.run.perform import perform
 from minigen.run.sample import generate
 from minigen.run.trace import in_words, load_trace, replay, save_trace
+from minigen.run.train import inputs_of
 
 MODELS = {name: fresh(small(name, sustain=4 * (name != "capsules"))) for name in ("ordered", "final", "capsules")}
 SECONDS, MEMORY = 5, 1 << 30
@@ -149,6 +152,12 @@ def song_sets(path: Path, again: Path) -> None:
     assert same.digest() == songs.digest() and (same.names, same.metre) == (songs.names, songs.metre)
 
 
+def crashes(path: Path, again: Path) -> None:
+    crash = load_crash(path)
+    if crash.params.flat.size < 1e6:
+        assert len(repeat(crash)[0]) > 3
+
+
 def traces(path: Path, again: Path) -> None:
     trace = load_trace(path)
     last = len(trace["keys"]) - 1
@@ -168,16 +177,28 @@ def beginning(song: Path) -> bytes:
 
 def archives(folder: Path) -> dict[str, list[bytes]]:
     """Whole files of every kind, to be mutated."""
-    found = {"checkpoints": [], "song_sets": [], "traces": []}
+    found = {"checkpoints": [], "song_sets": [], "crashes": [], "traces": []}
     file = folder / "whole.npz"
     for n, trained in enumerate(MODELS.values()):
-        about = {"data": "songs: 3", "split": {"seed": 0}, "training": {"step": 3, "rate": 0.1}, "licence": "none"}
+        about = {
+            "data": "songs: 3",
+            "split": {"seed": 0, "valid": 0.1},
+            "training": {"step": 3, "rate": 0.1},
+            "licence": "none",
+        }
         checkpoint.save(file, trained.model, trained.params, trained.moments if n else None, **about)
         found["checkpoints"].append(file.read_bytes())
         played = perform(trained, 6, n, traced=True)
         save_trace(file, trained, played.roll, played.traces, n, 1.0, 6)
         found["traces"].append(file.read_bytes())
-        read_songs(SONGS[n : n + 3]).save(file)
+        songs = read_songs(SONGS[n : n + 3])
+        c = trained.model.config
+        sounding = [songs.sounding(i) for i in range(3)] if c.sustain else None
+        data = Dataset(songs.rolls, c.past, 24, 8, False, sounding=sounding)
+        inputs = inputs_of(trained.model, data, 0, n, range(2))
+        save_crash(file, trained.model, trained.params, *inputs, 0, n, 0.01, None)
+        found["crashes"].append(file.read_bytes())
+        songs.save(file)
         found["song_sets"].append(file.read_bytes())
     return found
 

@@ -25,7 +25,7 @@ def wild(path, name: str):
         pytest.param(
             "final",
             "head2.W",
-            "gradient: NaN or infinite first in sustain.Wx, of the part sustain",
+            "gradient: NaN or infinite first in goes_on.b, of the part goes_on",
             marks=pytest.mark.slow,
         ),
     ],

@@ -62,8 +62,8 @@ def _checksums() -> dict[str, int]:
 
 
 def warm_up_checked(warm) -> None:
-    """Call `warm()`, which calls every kernel: one process at a time, so that the first compiles for all. The first call
-    in a process checks what was compiled before it."""
+    """Call `warm()`, which calls every kernel: one process at a time, so that the first compiles for all. Its first
+    call in a process checks what was compiled before."""
     global _checked
     if FOLDER is None or _checked:
         warm()
