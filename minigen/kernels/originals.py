@@ -49,7 +49,7 @@ def _parts(namespace: dict, module: str, file: str):
         elif inspect.isclass(thing) or inspect.isfunction(thing):
             imported = thing.__module__ != module
             # what a decorator adds to a class is left out: it differs between versions of Python
-            if imported or not name.startswith("__") or thing.__code__.co_filename == file:
+            if not name.startswith("__") or (not imported and thing.__code__.co_filename == file):
                 yield f"{name} {_name_of(thing) if imported else _source_of(thing, file)}"
         elif not name.startswith("__"):
             yield f"{name} {'' if inspect.ismodule(thing) else repr(thing)}"
