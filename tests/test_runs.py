@@ -317,6 +317,42 @@ def test_minutes_are_kept_where_a_validation_takes_long(tmp_path):
     assert 6 <= seconds_of_rows(run) < 6 + max(0.3, 1.5 * seconds_of_rows(run) / state(run)[-1]["step"])
 
 
+# of a stranger
+
+
+STRANGE = {
+    "a batch that is a word": {"arguments": {"batch": "x"}},
+    "kernels that are none": {"arguments": {"kernels": "magic"}},
+    "sources that are a number": {"arguments": {"sources": 3}},
+    "a number too large": {"arguments": {"seed": 2**70}},
+    "a list for a number": {"arguments": {"rate": [0.1]}},
+    "no arguments": {"arguments": 7},
+}
+
+
+def test_a_run_of_a_stranger_is_resumed_or_refused(tmp_path):
+    """Whatever its config.json or metrics.csv holds: one sentence, exit code 2."""
+    done(
+        "train",
+        *["--model", "simple", "--set", "hidden=8", "--batch", "2", "--kernels", "reference", "--steps", "1", "--out"],
+        tmp_path / "run",
+    )
+    text, wanted = (tmp_path / "run" / "config.json").read_text(), ["train", ["--steps", "2", "--resume"]]
+    config, calls = json.loads(text), []
+    for n, changes in enumerate(STRANGE.values()):
+        shutil.copytree(tmp_path / "run", tmp_path / f"{n}")
+        other = changes["arguments"]
+        other = config["arguments"] | other if isinstance(other, dict) else other
+        (tmp_path / f"{n}" / "config.json").write_text(json.dumps(config | {"arguments": other}))
+        calls.append((wanted[0], [*wanted[1], f"{n}"]))
+    for n, csv_text in enumerate(("step,valid_loss\r\nx,1\r\n", 'step\r\n"[1]"\r\n', "step,seconds\r\n1,1\r\n")):
+        shutil.copytree(tmp_path / "run", tmp_path / f"rows{n}")
+        (tmp_path / f"rows{n}" / "metrics.csv").write_text(csv_text)
+        calls.append((wanted[0], [*wanted[1], f"rows{n}"]))
+    for (_, (*_, name)), (code, _, err) in zip(calls, one_after_the_other(calls, tmp_path), strict=True):
+        assert code == 2 and err.startswith("error: ") and err.count("\n") == 1 and name[-1] in err, err
+
+
 # of an older minigen
 
 

@@ -57,7 +57,7 @@ def kept_arguments(folder: Path, names) -> tuple[dict, str]:
     """The arguments that a run was started with, and its command."""
     try:
         kept = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        return {name: kept["arguments"].get(name) for name in names}, kept["command"]
+        return {name: kept["arguments"].get(name) for name in names}, str(kept["command"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise MinigenError(f"{folder} is not a run folder: name one that scripts/train.py wrote") from error
 
@@ -75,6 +75,12 @@ def resumed(folder: Path, xp):
                 rows = [
                     {name: json.loads(value) for name, value in row.items() if value} for row in csv.DictReader(file)
                 ]
+        if not all(type(value) in (int, float) for row in rows for value in row.values()):
+            raise ValueError("metrics.csv")
+        if not all({"step", "seconds", "valid_loss"} <= set(row) for row in rows):
+            raise ValueError("metrics.csv")
+        if {name for name, value in counters.items() if isinstance(value, dict)} != {"mean"} or "rate" not in counters:
+            raise ValueError("training")
         rows = [row for row in rows if row["step"] <= counters["step"]]
         if rows and "seconds" not in counters:  # of an older run
             counters["seconds"] = rows[-1]["seconds"]

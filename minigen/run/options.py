@@ -87,6 +87,7 @@ def arguments(description: str):
         if given:
             raise MinigenError(f"--resume goes on with the run's own {given[0]}: leave it out, or use --init")
         kept, command = kept_arguments(args.resume, (*KEPT, *ANEW))
+        kept = _parsed(parser, kept, args.resume / "config.json")
         args.asked = args.minutes  # from now on, while the minutes kept are from the beginning
         new = {name: getattr(args, name) for name in ANEW}
         if new["steps"] or new["minutes"]:
@@ -100,3 +101,17 @@ def arguments(description: str):
     defaults = WHERE | DEFAULTS | ({"model": None} if args.init else {})  # with --init the checkpoint says which model
     vars(args).update({name: value for name, value in defaults.items() if getattr(args, name) is None})
     return args
+
+
+def _parsed(parser: Parser, kept: dict, path: Path) -> dict:
+    """The arguments of a run as the command line would take them: a file may hold anything."""
+    given = {name: value for name, value in kept.items() if value not in (None, [])}
+    sources = given.pop("sources", [])
+    flags = [f"--{name.replace('_', '-')}" + f"={value}" * (value is not True) for name, value in given.items()]
+    try:
+        if not isinstance(sources, list):
+            raise MinigenError("sources are no list")
+        found = vars(parser.parse_args([*flags, "--", *map(str, sources)]))
+    except MinigenError as error:
+        raise MinigenError(f"{path} is damaged ({error}): go on with --init from the run's last.npz") from None
+    return {name: found[name] for name in kept}
