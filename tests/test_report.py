@@ -26,6 +26,7 @@ def run(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_it_tells_the_run(run):
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "<title>a&lt;b&gt; &amp; c: ordered</title>" in page and "<b>" not in page
@@ -42,6 +43,7 @@ def test_it_tells_the_run(run):
     assert {"grad_reader", "grad_aggregator", "grad_outcome", "grad_sustain"} <= set(header)
 
 
+@pytest.mark.slow
 def test_a_silent_piece_is_silent_and_other_files_are_left_alone(run):
     minigen.write_midi(run / "sample-000102.mid", np.zeros((256, 88), np.uint8))
     shutil.copy(SONGS[0], run / "sample-x.mid")

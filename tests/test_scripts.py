@@ -114,6 +114,7 @@ def test_training_goes_on_from_a_checkpoint(music, fresh, tmp_path):
     np.testing.assert_allclose(gone_on.params.flat, begun.params.flat, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_a_song_set_is_music_too(tmp_path):
     SongSet(songs_of(64, 64, 64), ["a", "b", "c"]).save(tmp_path / "songs.npz")
     done("train", tmp_path / "songs.npz", *BRIEFLY, "--steps", 1, "--out", tmp_path / "run")

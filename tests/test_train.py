@@ -69,7 +69,9 @@ def test_validation_is_the_mean_over_every_step_of_whole_songs(name):
     assert found == validate(model, params, songs, seed=3)
 
 
-@rungs
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "banning" else name for name in LADDER]
+)
 def test_one_fragment_is_learned_by_heart(name):
     """The same fragment again and again: the loss falls below 5% of the frequencies of its own cells."""
     sizes = {"hidden": 60, "capsule": 12, "decoder_hidden": 40}
