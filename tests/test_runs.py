@@ -282,7 +282,7 @@ def test_a_full_disk_is_said_and_the_old_files_are_whole(stopped_never, tmp_path
 
 
 AS_NOBODY = """
-import encodings.cp437, os, minigen.errors
+import encodings.cp437, os, minigen.errors, minigen.run.plots  # what can no longer be read then
 run = minigen.errors.run
 def as_nobody(main):
     if os.getuid() == 0:
