@@ -334,6 +334,32 @@ def test_it_answers_what_a_person_plays(keys, opened):
     assert page.evaluate("minigen.instrument.steps.at(-1).mine") is False
 
 
+def test_the_ways_to_play_together(opened):
+    """One at a time; keys that are played while nothing sounds are one after the other; chords may be apart by spaces;
+    what lies ahead is made where it is clicked; in a person's turn what was to come is not shown."""
+    page = opened()
+    page.click("#answer")
+    page.click("#draw")
+    assert [page.get_attribute(f"#{name}", "aria-pressed") for name in ("answer", "draw")] == ["false", "true"]
+    page.locator("#now").click()
+    for letter in "ad":
+        page.keyboard.press(letter)
+    assert page.evaluate("[...minigen.instrument.melody.entries()].map(([t, {key}]) => [t, key])") == [[0, 39], [4, 43]]
+    page.click("#clear")
+    page.click("#draw")
+    page.fill("#chords", "Am F  C|G")
+    page.press("#chords", "Enter")
+    assert page.evaluate("minigen.instrument.settings.chords") == ["Am", "F", "C", "G"]
+    x = page.evaluate("LEFT + 100 * minigen.roll.step")
+    page.click("#roll", position={"x": x, "y": 200})
+    assert page.evaluate("minigen.position") == 100
+    page.click("#answer")
+    page.click("#play")
+    page.wait_for_function("minigen.listening && minigen.roll.until === minigen.listening.begin")
+    page.click("#answer")
+    assert page.evaluate("minigen.roll.until") == float("inf")
+
+
 def test_what_it_saves_is_what_it_plays(opened, tmp_path):
     page = opened()
     for button, name in (("#midi", "a.mid"), ("#wav", "a.wav")):

@@ -96,7 +96,7 @@ class Inside {
     const struck = new Set(config.keys === 12 ? keys.map((k) => k % 12) : keys);
     const most = Math.log(config.keys + 1), told = config.in_order ? struck.size + 1 : config.voices;
     const sum = entropies.slice(0, told).reduce((a, b) => a + b, 0);
-    this.sure.textContent = `How unsure it was: ${sum.toFixed(2)} nats, the entropy of ${told} draws, of at most ${(told * most).toFixed(2)}.`;
+    this.sure.textContent = `How unsure it was: ${sum.toFixed(2)} nats, the entropy of ${told} ${told === 1 ? "draw" : "draws"}, of at most ${(told * most).toFixed(2)}.`;
     this.chances.textContent = `Struck: ${keys.map(nameOf).join(" ") || "nothing"}. The chance of each ${config.keys === 12 ? "class" : "key"}:`;
     bars(this.keys, trace["cells.P"], struck, colour);
     if (this.decoder) bars(this.decoder, trace["decoder.p"], new Set(keys), colour);

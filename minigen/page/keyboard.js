@@ -37,6 +37,25 @@ function piano(page) {
   window.addEventListener("blur", () => { for (const key of [...page.keysDown.keys()]) (releases.get(key) || (() => page.up(key)))(); });
 }
 
+// The two ways to play together, of which one at most is on.
+function modes(page) {
+  const buttons = [$("answer"), $("draw")], isOn = (button) => button.getAttribute("aria-pressed") === "true";
+  const press = (button, other) => {
+    const on = !isOn(button), answers = button.id === "answer";
+    button.setAttribute("aria-pressed", String(on));
+    if (on && isOn(other)) press(other, button);
+    if (on) midiKeyboard(page);
+    if (on && !answers) $("now").textContent = "Click notes into the roll, or play them on the keys.";
+    if (!answers) return;
+    page.answering = on;
+    page.stopListening();
+    page.sounded = Math.max(page.sounded, Math.floor(page.position));
+    if (on && page.playing) page.listenFrom(page.position);
+    if (on && !page.playing) $("now").textContent = "Press Play: from the next bar it is your turn. Then it answers for as many bars.";
+  };
+  buttons.forEach((button, n) => { button.onclick = () => press(button, buttons[1 - n]); });
+}
+
 // A MIDI keyboard, where the browser has Web MIDI and one is plugged in.
 function midiKeyboard(page) {
   if (page.midiAsked || !navigator.requestMIDIAccess) return;

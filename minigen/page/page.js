@@ -88,6 +88,7 @@ class Page {
   }
 
   seek(t) {
+    if (!this.listening) this.instrument.upTo(t);
     t = Math.min(Math.max(t, 0), this.instrument.steps.length);
     this.stopListening();
     this.speaker.silence();
@@ -98,15 +99,18 @@ class Page {
 
   // ---- it answers: bars that a person plays, then as many of its own
 
+  get drawing() { return $("draw").getAttribute("aria-pressed") === "true"; }
   get phrase() { return this.instrument.bar > 1 ? this.instrument.bar : 16; }
 
   listenFrom(position) {
     this.stopListening();
     this.listening = {begin: Math.ceil(position / this.phrase) * this.phrase, notes: this.instrument.pending};
+    this.roll.until = this.listening.begin;
   }
 
   stopListening() {
-    this.listening = this.answerEnds = null;
+    this.listening = this.answerEnds = this.shown = null;
+    this.roll.until = Infinity;
     this.instrument.pending = [];
   }
 
@@ -132,7 +136,7 @@ class Page {
     const {listening} = this, t = Math.round(this.position), mine = listening && t >= listening.begin - 1;
     this.keysDown.set(key, mine ? Math.max(t, listening.begin) : t);
     if (mine) listening.notes.push([key, this.keysDown.get(key), 1]);
-    else if ($("draw").getAttribute("aria-pressed") === "true") this.give(t, key);
+    else if (this.drawing) { this.give(t, key); if (!this.playing) this.seek(t + Number($("length").value)); }
     this.speaker.start();
     this.speaker.note(key, 0, 1.2, -1);
   }
@@ -162,7 +166,7 @@ class Page {
     if (!instrument.steps[this.chosen] || this.shown === this.chosen) return;
     this.inside.show(this.chosen);
     this.shown = this.chosen;
-    const turn = this.listening && this.position >= this.listening.begin;
+    const turn = this.playing && this.listening && this.position >= this.listening.begin;
     $("now").textContent = turn ? "Your turn: play. It answers when you have left half a bar silent." : this.inside.words(this.chosen);
   }
 
@@ -195,9 +199,9 @@ class Page {
       for (const kind of Object.keys(SCALES)) element("option", $("key"), {value: root + kind, textContent: root + kind});
     $("key").onchange = () => { settings.key = $("key").value; this.anew(); };
     $("chords").onchange = () => {
-      const words = $("chords").value.split("|").map((word) => word.trim()).filter(Boolean);
+      const words = $("chords").value.split(/[|\s]+/).filter(Boolean);
       const wrong = words.find((word) => !classesOf(word, CHORDS));
-      $("wrong").textContent = wrong ? `${wrong} is no chord: write C, Am, F#7, Bbmaj7, ...` : "";
+      $("wrong").textContent = wrong ? `${wrong} is no chord: write C | Am | F#7 | Bbmaj7 ...` : "";
       if (!wrong) { settings.chords = words; this.anew(); }
     };
     $("clear").onclick = () => {
@@ -208,24 +212,13 @@ class Page {
       this.anew(first);
       if (this.playing && this.answering) this.listenFrom(this.position);
     };
-    for (const id of ["answer", "draw"])
-      $(id).onclick = () => {
-        const on = $(id).getAttribute("aria-pressed") !== "true";
-        $(id).setAttribute("aria-pressed", String(on));
-        if (on) midiKeyboard(this);
-        if (on && id === "draw") $("now").textContent = "Click notes into the roll, or play them on the keys.";
-        if (id !== "answer") return;
-        if (on && !this.playing) $("now").textContent = "Press Play: from the next bar it is your turn.";
-        this.answering = on;
-        this.stopListening();
-        this.sounded = Math.max(this.sounded, Math.floor(this.position));
-        if (on && this.playing) this.listenFrom(this.position);
-      };
+    modes(this);
     $("midi").onclick = () => save(this.name("mid"), "audio/midi", midiOf(this.pieces(), settings.bpm, instrument.config.metre));
     $("wav").onclick = () => save(this.name("wav"), "audio/wav", wavOf(this.pieces(), settings.bpm));
     $("roll").onclick = (event) => {
-      const [t, key] = this.roll.at(event), drawing = $("draw").getAttribute("aria-pressed") === "true";
-      if (!drawing || key < 0 || key > 87) { this.seek(t); return; }
+      const [t, key] = this.roll.at(event);
+      if (!this.drawing || key < 0 || key > 87) { this.seek(t); return; }
+      instrument.upTo(t + 1);
       this.give(t, key);
       this.speaker.start();
       this.speaker.note(key, 0, 0.5, -1);

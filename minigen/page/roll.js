@@ -11,6 +11,7 @@ class Roll {
     this.canvas = canvas;
     this.instrument = instrument;
     this.first = 0;  // the leftmost step
+    this.until = Infinity;  // of a person's turn, its beginning: what was to come is not shown
     [this.low, this.high] = [15, 63];  // the keys that are shown: C2 to C6, and what is played beyond
   }
 
@@ -114,7 +115,7 @@ class Roll {
     for (const {key, begin, end} of notesOf(shown)) {
       const t = from + begin, melody = instrument.melody.get(t), mine = instrument.steps[t].mine || (melody && melody.key === key);
       const left = Math.max(x(t), LEFT), right = x(from + end) - 1;
-      if (right < LEFT) continue;
+      if (right < LEFT || (t >= this.until && !mine)) continue;
       pen.globalAlpha = t < position ? 1 : 0.5;
       pen.fillStyle = colour(mine ? "mine" : "its");
       pen.fillRect(left, y(key), right - left, row);
