@@ -105,7 +105,9 @@ def until_run() -> None:
     _handled_by(signal.SIG_DFL)
 
 
-def _terminated(signum, frame):
+def _ended(signum, frame):
+    if signum == signal.SIGINT:
+        raise KeyboardInterrupt
     sys.exit(143)
 
 
@@ -113,7 +115,7 @@ def _terminated(signum, frame):
 def ended_at_once():
     """Meanwhile a signal ends a script by itself, without an exception: where one is raised inside of the compiler, the
     process can crash. Elsewhere than in a script nothing changes."""
-    if signal.getsignal(signal.SIGTERM) is not _terminated:
+    if signal.getsignal(signal.SIGTERM) is not _ended:
         yield
         return
     before = _handled_by(signal.SIG_DFL)
@@ -134,9 +136,7 @@ def _streams() -> None:
 
 def run(main) -> None:
     """Call `main()` and leave with its exit code; no traceback for anything the user can mend."""
-    _handled_by(_terminated)
-    if signal.getsignal(signal.SIGINT) is _terminated:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    _handled_by(_ended)
     _streams()
     said = ""
     try:

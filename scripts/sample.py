@@ -22,7 +22,6 @@ from minigen.errors import until_run
 
 until_run()
 
-
 import numpy as np
 from tqdm import tqdm
 

@@ -62,7 +62,7 @@ from minigen.run.loop import loop
 from minigen.run.meta import AHEAD, Meta, check
 from minigen.run.options import ANEW, BESIDE, KEPT, arguments
 from minigen.run.ranks import Ranks, together
-from minigen.run.train import Run, batch_of
+from minigen.run.train import NotFinite, Run, batch_of
 
 
 def start(args, xp):
@@ -188,7 +188,10 @@ def main(ranks: Ranks):
         if not ranks.rank:
             kept = {name: getattr(args, name) for name in (*KEPT, *ANEW)}
             folder.begin({"command": args.command, "arguments": kept, "config": c.as_json()})
-        ended, code = loop(args, model, state, folder, data, valid, stop, ranks, rows, meta)
+        try:
+            ended, code = loop(args, model, state, folder, data, valid, stop, ranks, rows, meta)
+        except NotFinite as error:
+            raise folder.crashed(error, data, args.seed, args.batch, meta) from error
     took = ranks.timing()
     if ranks.rank:
         return code

@@ -117,7 +117,10 @@ class Dataset:
         return low + int(u * (high - low + 1))
 
 
-def whole_songs(rolls, past: int, chunk: int = 256, rows: int = 64, sounding=None):
+SIDE_BY_SIDE = 64  # songs that are judged at a time, at most
+
+
+def whole_songs(rolls, past: int, chunk: int = 256, rows: int = SIDE_BY_SIDE, sounding=None):
     """Yield (first, batch) so that every step of every song counts exactly once; no end is known.
 
     Songs of similar length run side by side, at most `rows` of them, `chunk` steps at a time. `first` says that states

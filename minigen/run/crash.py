@@ -45,7 +45,7 @@ def save_crash(path, model, params, batch: dict, given, seed: int, step: int, ra
 
 
 def load_crash(path) -> Crash:
-    """Raises MinigenError for what is no such file."""
+    """A crash from its file. Raises MinigenError for any other file."""
     try:
         arrays = read_arrays(path, LARGEST)
         header = json.loads(arrays.pop("header").tobytes())

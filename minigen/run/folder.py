@@ -8,7 +8,7 @@ from shlex import quote
 
 from minigen.adam import Moments
 from minigen.backend import array_module, to_host
-from minigen.errors import MinigenError, attempt, command, plural
+from minigen.errors import MinigenError, attempt, command, plural, printable
 from minigen.files import lock, write_atomically, write_csv
 from minigen.music.alike import repeats
 from minigen.music.baseline import too_large
@@ -20,7 +20,7 @@ from minigen.run import checkpoint, sample
 from minigen.run.crash import save_crash
 from minigen.run.passage import read
 from minigen.run.ranks import Ranks
-from minigen.run.train import COUNTERS, Run, inputs_of
+from minigen.run.train import COUNTERS, NotFinite, Run, inputs_of
 from minigen.run.web import report_page
 
 SHOWN = 8  # refused files, and warnings, on the screen
@@ -108,11 +108,11 @@ def check_grid(songs: SongSet, config, remedy: str) -> None:
 def print_found(songs: SongSet) -> None:
     """What was refused, and what to know about the songs that are used."""
     for refused, reason in songs.refused[:SHOWN]:
-        print(f"refused {refused}: {reason}")
+        print(printable(f"refused {refused}: {reason}"))
     if songs.refused[SHOWN:]:
         print(f"... and {len(songs.refused) - SHOWN} more")
     for name, warning in songs.warnings[:SHOWN]:
-        print(f"take care, {name}: {warning}")
+        print(printable(f"take care, {name}: {warning}"))
     if songs.warnings[SHOWN:]:
         print(f"... and {len(songs.warnings) - SHOWN} more such lines")
     moved = sum(MOVED in warning for _, warning in songs.warnings)
@@ -191,10 +191,8 @@ class Folder:
         self.state.params = self.state.params.with_flat(xp.asarray(mean if raw is None else raw))
         self.state.moments = Moments(xp.asarray(moments.m), xp.asarray(moments.v), moments.step)
 
-    def crashed(self, error: MinigenError, data: Dataset, seed: int, batch: int, meta) -> MinigenError:
+    def crashed(self, error: NotFinite, data: Dataset, seed: int, batch: int, meta) -> MinigenError:
         """What to raise where numbers blew up: the first rank leaves the step, the whole batch of it, in crash.npz."""
-        if error.code != 3:
-            return error
         state, path, kept = self.state, self.path / "crash.npz", False
         if not self.ranks.rank:
             inputs = inputs_of(self.model, data, seed, state.step, range(batch), meta)

@@ -6,7 +6,7 @@ import time
 import numpy as np
 from tqdm import tqdm
 
-from minigen.errors import MinigenError, Stop
+from minigen.errors import Stop
 from minigen.music.dataset import Dataset
 from minigen.run.folder import Folder
 from minigen.run.meta import Meta
@@ -45,22 +45,14 @@ def loop(
     while not ended:
         if linear:
             state.rate = rate_at(args.rate, state.step, ranks.broadcast(done) if args.minutes else done)
-        try:
-            with np.errstate(all="ignore"):  # what is not finite ends the run
-                update(model, state, data, args.seed, rows, meta)
-            mean = state.read() if state.step % READ == 0 or not state.mean else state.mean
-        except MinigenError as error:
-            raise folder.crashed(error, data, args.seed, args.batch, meta) from error
+        with np.errstate(all="ignore"):  # what is not finite ends the run
+            update(model, state, data, args.seed, rows, meta)
         spent = time.monotonic() - began
         done = share(spent)
         agreed = ranks.agree(stop.code or done >= 1)
         reached = args.steps and state.step >= args.steps  # which all ranks know, and agree on a step later
         ended = "stopped" if agreed > 1 else "done" if agreed or reached else ""
-        if ended:
-            try:
-                mean = state.read()
-            except MinigenError as error:
-                raise folder.crashed(error, data, args.seed, args.batch, meta) from error
+        mean = state.read() if state.step % READ == 0 or ended or not state.mean else state.mean
         speed = (state.step - first) / spent
         bar.n = 100 * done
         remaining = (before + spent) * (1 / done - 1) if limited else float("inf")

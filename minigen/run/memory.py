@@ -3,13 +3,14 @@
 import ctypes
 from pathlib import Path
 
+import numpy as np
+
 from minigen.errors import MinigenError
-from minigen.music.dataset import whole_songs
+from minigen.music.dataset import SIDE_BY_SIDE, whole_songs
 from minigen.run.train import gradient_of, inputs_of
 
 TRIALS = 2, 6  # rows; what is taken grows in proportion to them
 REST = 64 << 20  # bytes: pictures, pieces, checkpoints on their way to the disk
-SIDE_BY_SIDE = 64  # songs that are validated at a time, at most (minigen/music/dataset.py `whole_songs`)
 
 
 def _bytes(name: str, file: str = "/proc/self/status") -> int:
@@ -51,7 +52,8 @@ def _reckoned(call, rows: int) -> int:
             trim(0)  # what was freed goes back to the system: what is taken again is seen
         Path("/proc/self/clear_refs").write_text("5")  # VmHWM, the largest size so far, begins anew
         before = _bytes("VmRSS")
-        call(n)
+        with np.errstate(all="ignore"):  # what is not finite is said by the first step
+            call(n)
         peaks.append(_bytes("VmHWM") - before)
     if len(peaks) == 1:
         return peaks[0] * rows // trials[0]

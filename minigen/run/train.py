@@ -21,6 +21,10 @@ EVERY = 25  # steps from one validation to the next, at least
 COUNTERS = ("rate", "step", "best", "best_step", "fell_at", "seconds")
 
 
+class NotFinite(MinigenError):
+    """A loss or a gradient was NaN or infinite; on all ranks after the same step."""
+
+
 @dataclass
 class Run:
     """Everything that changes while a model is trained. Batches and draws are functions of (seed, step)."""
@@ -51,14 +55,14 @@ class Run:
     def read(self) -> dict[str, float]:
         """The running means, the losses that wait in the ledger among them.
 
-        Raises MinigenError (code 3) where one was NaN or infinite; the run is then what it was before that step.
+        Raises NotFinite (code 3) where one was NaN or infinite; the run is then what it was before that step.
         """
         losses, undone = self.ledger.read()
         for step in losses:
             self.mean = {name: 0.9 * self.mean.get(name, value) + 0.1 * value for name, value in step.items()}
         if undone:
             self.step, self.moments.step = self.step - undone, self.moments.step - undone
-            raise MinigenError(
+            raise NotFinite(
                 f"the loss or its gradient is NaN or infinite at step {self.step}: train again, or go on from an "
                 f"earlier checkpoint with --init, at a lower --rate than {self.rate:g}",
                 code=3,
