@@ -8,7 +8,6 @@ import runpy
 import subprocess
 import sys
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,6 @@ from minigen.adam import Moments
 from minigen.kernels import use_kernels
 from minigen.ladder import LADDER, Latency
 from minigen.run.checkpoint import Trained
-from minigen.run.finetune import Finetune, play_learning
 from minigen.run.train import Run
 
 HERE = Path(__file__).resolve().parent
@@ -100,7 +98,6 @@ def compile_kernels() -> None:
     """Compile the float32 kernels for a CPU that are not in the cache; then, whatever happened, write the file."""
     try:
         use_kernels("whole", 1)
-        list(islice(play_learning(fresh(small("pause-loss")), Finetune(), 0, PRIMER), 2))
     finally:
         Path(os.environ["MINIGEN_COMPILING"], "done").touch()
 

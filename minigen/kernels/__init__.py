@@ -77,8 +77,9 @@ def standing(table: str, log=lambda line: None) -> dict:
     return found
 
 
-def _kernels_of_cpu(log):
-    """The package, its kernels compiled. Raises what importing and compiling raises."""
+def _kernels_of_cpu(log, whole: bool):
+    """The package with its kernels compiled, and what finds the copies, if the `whole` is asked for. Raises what
+    importing and compiling raises."""
     asked = os.environ.get("NUMBA_NUM_THREADS")
     if asked and not (asked.isdecimal() and int(asked)):
         raise MinigenError(f"NUMBA_NUM_THREADS is {asked!r}: set it to 1 or more, or leave it unset")
@@ -91,9 +92,15 @@ def _kernels_of_cpu(log):
     log("loading the kernels (compiled the first time, in about half a minute)")
     if cpu.REASON:
         log(f"take care: compiled kernels cannot be kept ({cpu.REASON}), and are compiled each time")
+    copies, each = None, [cpu.warm_up]
+    if whole:
+        from minigen.kernels.whole import copy_of, warm_up
+
+        copies = copy_of(standing("whole", log))
+        each.append(lambda: warm_up(copies))
     with ended_at_once():
-        cpu.warm_up_checked(cpu.warm_up)
-    return cpu
+        cpu.warm_up_checked(lambda: [warm() for warm in each])
+    return cpu, copies
 
 
 def use_kernels(choice: str, threads: int | None = None, log=lambda line: None, xp=np, playing: bool = False) -> str:
@@ -124,19 +131,14 @@ def use_kernels(choice: str, threads: int | None = None, log=lambda line: None, 
         threadpool_limits(threads)
         return "fast (CUDA)"
     try:
-        cpu = _kernels_of_cpu(log)
+        cpu, copies = _kernels_of_cpu(log, choice == "whole")
     except (ImportError, OSError) as error:  # Numba is missing, or switched off; the disk is full
         if choice != "auto":
             raise MinigenError(f"Numba cannot be used ({error}): use --kernels reference") from error
         threadpool_limits(threads)
         return f"reference, the array code (threads: {threads}; Numba cannot be used: {error})"
     threads = cpu.use_threads(threads)
-    copy = None
-    if choice == "whole":
-        from minigen.kernels.whole import copy_of
-
-        copy = copy_of(standing("whole", log))
-    install(standing("cpu", log), whole_copy=copy)
+    install(standing("cpu", log), whole_copy=copies)
     keep_memory()
     threadpool_limits(1)
     return f"{'whole' if choice == 'whole' else 'fast'} (Numba, threads: {threads})"

@@ -9,10 +9,8 @@
 Sampling needs this file and nothing else.
 """
 
-import io
 import json
 import math
-import zipfile
 from errno import EINVAL
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,12 +20,11 @@ import numpy as np
 from minigen.adam import Moments
 from minigen.backend import use_device
 from minigen.errors import MinigenError, printable
-from minigen.files import write_atomically
+from minigen.files import read_arrays, write_atomically
 from minigen.ladder import rung
 from minigen.params import Params
 
 MAGIC, VERSION = "minigen checkpoint", 1
-HEADER_LIMIT = 1 << 20
 TEXTS = ("model", "data", "licence", "command", "corpus")
 SPLIT_KINDS = {
     "seed": int,
@@ -118,26 +115,6 @@ def _fields_fit(header: dict) -> bool:
     )
 
 
-def _member(archive: zipfile.ZipFile, name: str, shape=None, dtype=None) -> np.ndarray:
-    """One array, if it has this shape and dtype and its file is exactly as long as they say; ValueError if not."""
-    info = archive.getinfo(f"{name}.npy")
-    if shape is None:
-        shape, dtype = (info.file_size - 128,), np.dtype(np.uint8)
-        if not 0 < shape[0] <= HEADER_LIMIT:
-            raise ValueError("header")
-    wanted = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-        wanted, {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": tuple(shape)}
-    )
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    if info.compress_type != zipfile.ZIP_STORED or info.file_size != len(wanted.getvalue()) + size:
-        raise ValueError(name)
-    with archive.open(info) as file:
-        if file.read(len(wanted.getvalue())) != wanted.getvalue():
-            raise ValueError(name)
-        return np.frombuffer(file.read(), dtype).reshape(shape)
-
-
 def load(path, device: str = "cpu") -> Trained:
     """Read a checkpoint, its weights on the `device` "cpu", "cuda" or "auto" (`backend.use_device`).
 
@@ -149,38 +126,41 @@ def load(path, device: str = "cpu") -> Trained:
     broken = MinigenError(f"{path} is cut short or damaged: copy it again, or use the run's other checkpoint")
     foreign = MinigenError(f"{path} is not a minigen checkpoint: name a .npz that scripts/train.py wrote")
     try:
-        with zipfile.ZipFile(path) as archive:
-            try:
-                header = json.loads(_member(archive, "header").tobytes())
-            except (KeyError, ValueError) as error:
-                raise foreign from error
-            if not isinstance(header, dict) or header.get("magic") != MAGIC:
-                raise foreign
-            if header.get("version") != VERSION:
-                raise MinigenError(
-                    f"{path} is a checkpoint of version {header.get('version')!r} and this minigen reads version "
-                    f"{VERSION}: use the minigen that wrote it, or train again"
-                )
-            if not _fields_fit(header):
-                raise foreign
-            header |= {name: printable(header[name]) for name in TEXTS if header.get(name)}
-            model = rung(header.get("model", ""))
-            model = type(model)(model.config.with_fields(header.get("config")))
-            shapes = model.shapes()
-            size = sum(math.prod(shape) for shape in shapes.values())
-            expected = {f"weights/{name}": [list(shape), "<f4"] for name, shape in shapes.items()}
-            flat = [[size], "<f4"]
-            moments, raw = {"adam/m": flat, "adam/v": flat}, {"raw": flat}
-            if header.get("arrays") not in (expected, expected | moments, expected | raw | moments):
-                raise MinigenError(f"{path} does not hold the weights that its configuration asks for: train it again")
-            arrays = {name: _member(archive, name, *declared) for name, declared in header["arrays"].items()}
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
-        if isinstance(error, OSError) and error.errno != EINVAL:  # which is an offset before the beginning
+        length = path.stat().st_size  # of arrays that are not compressed, as these are not, no more is read
+        try:
+            header = json.loads(read_arrays(path, length, only="header")["header"].tobytes())
+        except (KeyError, ValueError) as error:
+            raise foreign from error
+        if not isinstance(header, dict) or header.get("magic") != MAGIC:
+            raise foreign
+        if header.get("version") != VERSION:
+            raise MinigenError(
+                f"{path} is a checkpoint of version {header.get('version')!r} and this minigen reads version "
+                f"{VERSION}: use the minigen that wrote it, or train again"
+            )
+        if not _fields_fit(header):
+            raise foreign
+        header |= {name: printable(header[name]) for name in TEXTS if header.get(name)}
+        model = rung(header.get("model", ""))
+        model = type(model)(model.config.with_fields(header.get("config")))
+        shapes = model.shapes()
+        size = sum(math.prod(shape) for shape in shapes.values())
+        expected = {f"weights/{name}": [list(shape), "<f4"] for name, shape in shapes.items()}
+        flat = [[size], "<f4"]
+        moments, raw = {"adam/m": flat, "adam/v": flat}, {"raw": flat}
+        if header.get("arrays") not in (expected, expected | moments, expected | raw | moments):
+            raise MinigenError(f"{path} does not hold the weights that its configuration asks for: train it again")
+        arrays = read_arrays(path, length)
+        del arrays["header"]
+        if {name: [list(array.shape), array.dtype.str] for name, array in arrays.items()} != header["arrays"]:
+            raise broken
+    except (MinigenError, MemoryError):
+        raise
+    except Exception as error:  # a damaged archive fails in as many ways as there are readers inside
+        if isinstance(error, OSError) and error.errno not in (None, EINVAL):  # EINVAL: an offset before the beginning
             raise
         with open(path, "rb") as file:
             raise (broken if file.read(2) == b"PK" else foreign) from error
-    except (KeyError, ValueError, NotImplementedError, RuntimeError) as error:
-        raise broken from error
     params = Params(shapes)
     for name, view in params.views.items():
         view[...] = arrays[f"weights/{name}"]
