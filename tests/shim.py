@@ -73,7 +73,12 @@ def beneath(cupy):
 
     class Beneath(RawModule):
         def get_function(self, name: str):
-            call = super().get_function(name)
-            return lambda grid, block, args, shared_mem=0: call(grid, block, cupy.host(tuple(args)), shared_mem)
+            kernel = super().get_function(name)
+
+            def call(grid, block, args, shared_mem=0):
+                cupy.launches += 1
+                kernel(grid, block, cupy.host(tuple(args)), shared_mem)
+
+            return call
 
     return Beneath

@@ -3,12 +3,16 @@
 An array of the host never meets one of the device, nor indexes it: TypeError. NumPy takes no array of the device:
 TypeError. All that makes the host wait for a number of the device is counted in `reads`: float(), int(), bool(),
 an index, .get(), .item(), .tolist(), a walk over values, and a selection by a mask, whose size the host must know.
+Counted in `launches` is all that would be a kernel on a card: whatever gives new numbers, and an assignment to a part.
 """
+
+import functools
 
 import numpy as np
 
 __version__ = "0.0 (a stand-in)"
 reads = 0  # how often the host has waited for the device
+launches = 0  # how many kernels a card would have been given
 runner = None  # the hook for kernels: a class with RawModule's interface; `host(x)` is the memory behind an array
 
 _METHODS = (
@@ -52,7 +56,16 @@ def _device(x):
 
 def _on_host(function):
     """That function of NumPy, from arrays of the device to arrays of the device."""
-    return lambda *args, **named: _device(function(*map(host, args), **{k: host(v) for k, v in named.items()}))
+
+    def call(*args, **named):
+        global launches
+        given = tuple(map(host, args))
+        made = function(*given, **{name: host(value) for name, value in named.items()})
+        view = any(isinstance(x, np.ndarray) and np.may_share_memory(made, x) for x in given) and "out" not in named
+        launches += not view and function not in (np.empty, np.empty_like)
+        return _device(made)
+
+    return call
 
 
 def _joined(name):
@@ -84,7 +97,7 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
         if name in _PROPERTIES.split():
             return _device(getattr(self._host, name))
         if name in _METHODS.split():
-            return _on_host(getattr(self._host, name))
+            return functools.partial(_on_host(getattr(np.ndarray, name)), self)
         raise AttributeError(f"'ndarray' object has no attribute {name!r}")
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=None, **named):
@@ -102,6 +115,8 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
         return _device((_read(self._host) if masks else self._host)[_index(key)])
 
     def __setitem__(self, key, value):
+        global launches
+        launches += 1
         self._host[_index(key)] = host(value)
 
     def __len__(self):
