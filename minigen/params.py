@@ -51,18 +51,14 @@ class Params:
 
     def gradients(self, layers: dict) -> "Params":
         """A vector of this layout with the gradients of these layers, {name: arrays in the order declared}, else 0."""
-        grads = self.with_flat(array_module(self.flat).zeros_like(self.flat))
-        for name, arrays in layers.items():
-            grads.add(name, *arrays)
-        return grads
-
-    def add(self, name: str, *arrays) -> None:
-        """Add a layer's gradients, in the order declared, into this vector's views."""
-        views = self.layer(name)
-        assert len(views) == len(arrays), (name, len(views), len(arrays))
-        for view, array in zip(views, arrays, strict=True):
+        xp, parts, left = array_module(self.flat), [], {name: list(arrays) for name, arrays in layers.items()}
+        for name, view in self.views.items():
+            layer = name.rpartition(".")[0]
+            array = left[layer].pop(0) if layer in left else xp.zeros_like(view)
             assert view.shape == array.shape, (name, view.shape, array.shape)
-            view += array
+            parts.append(array.ravel())
+        assert not any(left.values()), f"gradients of no weight: {[name for name in left if left[name]]}"
+        return self.with_flat(xp.concatenate(parts))
 
 
 def lstm_shapes(name: str, inputs: int, hidden: int) -> dict[str, tuple]:

@@ -6,15 +6,18 @@
 
 The weights are made without looking at the memory: the reader can only learn *where* repeats are, from the beat and
 from the music so far. Lags count from the step being predicted, so lag 16 is what was struck a bar before it.
+
+Translations of this file: kernels/cuda/pointwise.py and reader.cu (the reading).
 """
 
-from minigen.backend import array_module
+from minigen.backend import array_module, replaceable
 from minigen.linear import linear_backward, linear_forward, softmax_backward, softmax_forward
 from minigen.lstm import lstm_layer, lstm_layer_backward
 from minigen.ops import join, lagged
 from minigen.params import linear_shapes, lstm_shapes
 
 
+@replaceable
 def read_forward(w, x, lags):
     """`reading = sum_l w[..., l] x[t+1-l]`: w (T, B, L), x (N, B, K) whose last T steps are inputs
     -> reading (T, B, K), cache."""
@@ -26,6 +29,7 @@ def read_forward(w, x, lags):
     return reading, (w, x, lags)
 
 
+@replaceable
 def read_backward(dreading, cache):
     """dreading (T, B, K) -> dw (T, B, L). The past is music: it needs no gradient."""
     w, x, lags = cache

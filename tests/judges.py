@@ -117,6 +117,8 @@ def judge_linear(m):
     same(m.sigmoid(np.array([-2000.0, 0, 2000])), [0, 0.5, 1])
     slopes(cases.linear_case(m), cases.CASES["silu"](m), cases.softmax_case(m))
     close(m.silu_forward(x, W, b)[0][0, 0], naive.silu(x[0, 0] @ W + b))
+    for N in (7, 512, 600):
+        close(m.column_sums(tall := random(N, 3)), tall.sum(axis=0))
 
 
 def judge_lstm(m):
@@ -210,11 +212,18 @@ def judge_params(m):
     same(params.between("a.Wh", "b.1.W"), flat[2400:-50])
     params["a.b"][0] = -1
     assert flat[4000] == -1 and params.with_flat(flat).flat is flat  # views, and no copy
-    ones = {"b.1": (np.ones((20, 50)), np.ones(50)), "a": (np.ones((30, 80)), np.ones((20, 80)), np.ones(80))}
-    grads = params.gradients(ones)
-    grads.add("b.1", *ones["b.1"])
-    same(grads.flat, np.repeat([1, 2], [4080, 1050]))
-    same(params.gradients({}).flat, np.zeros(size))
+    parts = {
+        "b.1": (np.full((20, 50), 4.0), np.full(50, 5.0)),
+        "a": (np.ones((30, 80)), np.full((20, 80), 2.0), np.full(80, 3.0)),
+    }
+    same(params.gradients(parts).flat, np.repeat([1, 2, 3, 4, 5], [2400, 1600, 80, 1000, 50]))
+    same(params.gradients({"b.1": parts["b.1"]}).flat, np.repeat([0, 4, 5], [4080, 1000, 50]))
+    for wrong in ({"c": parts["b.1"]}, {"b.1": (*parts["b.1"], np.ones(1))}):
+        try:
+            params.gradients(wrong)
+        except AssertionError:
+            continue
+        raise AssertionError(f"these were taken: {list(wrong)}")
     fresh, rng = m.Params(shapes, dtype=np.float64), np.random.default_rng(5)
     m.initialise(fresh, np.random.default_rng(5))
     for name, fans in (("a.Wx", 30 + 20), ("a.Wh", 20 + 20), ("b.1.W", 20 + 50)):  # a gate is a layer of its own

@@ -18,20 +18,29 @@ class Use(NamedTuple):
     spilled: int
 
 
+def files_of_the_compiler() -> list[Path]:
+    """Where the wheels of CUDA 12 and of CUDA 13 put it; none where neither is installed."""
+    spec = importlib.util.find_spec("nvidia")
+    folders = [Path(place) for place in spec.submodule_search_locations] if spec else []
+    return [file for folder in folders for file in folder.glob("cu*/lib/libnvrtc.so.*")]
+
+
 def library():
     """The compiler, or None where its wheel is not installed."""
-    try:
-        spec = importlib.util.find_spec("nvidia.cuda_nvrtc")
-    except ModuleNotFoundError:
-        return None
-    found = [file for place in spec.submodule_search_locations for file in Path(place).glob("lib/libnvrtc.so.*")]
+    found = files_of_the_compiler()
     return ctypes.CDLL(str(found[0])) if found else None
 
 
 def compiled(code: str, architecture: str, macros: dict) -> dict[str, Use]:
     """Compile for that architecture -> {kernel: its Use}. Raises AssertionError with the log where it does not."""
     lib, program, size = library(), ctypes.c_void_p(), ctypes.c_size_t()
-    given = [f"--gpu-architecture={architecture}", "--ptxas-options=-v", *(f"-D{m}={n}" for m, n in macros.items())]
+    given = [
+        f"--gpu-architecture={architecture}",
+        "--ptxas-options=-v",
+        "-ftz=true",
+        "-std=c++17",
+    ]  # CuPy's, the last two
+    given += [f"-D{name}={value}" for name, value in macros.items()]
     options = (ctypes.c_char_p * len(given))(*(option.encode() for option in given))
     assert lib.nvrtcCreateProgram(ctypes.byref(program), code.encode(), b"kernels.cu", 0, None, None) == 0
     failed = lib.nvrtcCompileProgram(program, len(given), options)

@@ -192,6 +192,20 @@ def test_the_device_is_what_was_asked_for_and_is_told(cupy, monkeypatch):
 
 
 @needs_a_compiler
+@pytest.mark.parametrize("name, most", [("pause-loss", 160), ("history", 90), ("simple", 85)])
+def test_launches_of_a_training_step(name, most, cupy):
+    """By the kernels, whatever T and B: products, kernels, copies, sums. A launch costs the host some microseconds."""
+    model = small(name, voices=5) if name == "pause-loss" else small(name)
+    data, run = data_of(model), run_of(model, xp=cupy)
+    use_kernels("fast", 1, xp=cupy)
+    cupy.runner = shim.beneath(cupy)
+    update(model, run, data, 0, range(2))
+    cupy.launches = 0
+    update(model, run, data, 0, range(2))
+    assert 0 < cupy.launches <= most
+
+
+@needs_a_compiler
 @pytest.mark.parametrize("name", ["simple", "conditional", "final", "feedback interleaved", "latency linked"])
 def test_training_by_the_kernels(name, cupy):
     """The CUDA kernels, which the shim runs here: three updates as by the array code, but for rounding, and no number
@@ -226,6 +240,19 @@ use_kernels("fast", 1, xp=cupy)
 calls = [gpu.minigen_step(cupy, 2), *gpu.recurrences(cupy, 2).values(), gpu.playing(cupy, 2)]
 for call in calls * 2:
     call()
+gpu.minigen_training(cupy, 2)()
+
+class Event:
+    now = 0
+
+    def record(self):
+        self.at, Event.now = Event.now, Event.now + 1
+
+    def synchronize(self):
+        pass
+
+cupy.cuda.Event, cupy.cuda.get_elapsed_time = Event, lambda began, ended: 40.0 * (ended.at - began.at)
+assert gpu.in_turn(cupy, {"a": lambda: None, "b": lambda: None}, 3, size=2) == {"a": [2.0] * 3, "b": [2.0] * 3}
 assert abs(gpu.floor(100, 133, 132, 10**6) - 4 * 2 * 40_000 / 128 / 10**6) < 1e-12
 rows = list(gpu.table({"a": [1.0, 2.0, 4.0], "b": [4.0]}, "a"))
 assert rows == ["| a | 2.000 (1.000 to 4.000) | 1.00 |", "| b | 4.000 (4.000 to 4.000) | 2.00 |"]

@@ -141,10 +141,9 @@ class Rung:
         xp, delays = array_module(params.flat), self.delays()
         state = {"past": xp.zeros((self.config.past, B, 88), "uint8"), "time": xp.zeros(B, "int64")}
         state |= {"end": xp.full(B, end, "int64")} if self.config.end_bits else {}
-        for layer, H in self.states().items():
-            shape = (delays[layer], B, H) if layer in delays else (B, H)
-            state[f"{layer}.h"] = state[f"{layer}.c"] = xp.zeros(shape, params.dtype)
-        return state
+        shapes = {layer: (delays[layer], B, H) if layer in delays else (B, H) for layer, H in self.states().items()}
+        zeros = {shape: xp.zeros(shape, params.dtype) for shape in set(shapes.values())}  # no state is edited in place
+        return state | {f"{layer}.{part}": zeros[shape] for layer, shape in shapes.items() for part in "hc"}
 
     def states(self) -> dict[str, int]:
         """Every LSTM state and its size: one for each LSTM but the sustain decoder's, which plays by itself."""

@@ -1,4 +1,4 @@
-"""Between the products, and Adam, for CUDA: the functions of the same names, around pointwise.cu and adam.cu.
+"""Between the products, and Adam, for CUDA: the functions of the same names, around pointwise.cu, reader.cu, adam.cu.
 
 A loss is summed by blocks and then over them, and stays on the device like everything else.
 """
@@ -23,6 +23,25 @@ def softmax_backward(dp, cache):
     dz, C = array_module(p).empty_like(p), p.shape[-1]
     launch_over(p.size // C, FILE, "softmax_backward", p.size // C, C, packed(dp), p, dz)
     return dz
+
+
+def _read(name: str, T: int, a, x, lags, out):
+    """That kernel of reader.cu, a thread for each cell of `out`; refused as by a view of x: at least max(lags) - 1
+    steps come before the first input."""
+    N, B, K = x.shape
+    assert N - T + 1 >= max(lags)
+    launch_over(out.size, "reader.cu", name, T, B, K, N - T, a, x, out, LAGS=",".join(map(str, lags)))
+    return out
+
+
+def read_forward(w, x, lags):
+    xp, (T, B, _), w, x = array_module(w), w.shape, packed(w), packed(x)
+    return _read("read_forward", T, w, x, lags, xp.empty((T, B, x.shape[-1]), "float32")), (w, x, lags)
+
+
+def read_backward(dreading, cache):
+    w, x, lags = cache
+    return _read("read_backward", len(w), packed(dreading), x, lags, array_module(w).empty_like(w))
 
 
 def cross_entropy_forward(P, x, mask):

@@ -36,8 +36,8 @@ __device__ __forceinline__ int inverse_cdf(const float *z, const bool *allowed, 
 
 // h (N, H), W (H, K+1), b (K+1,), u (V, N) uniforms or known (V, N) outcomes, allowed (N, K+1) or null. Voice v of what
 // all share is written: p (V, N, K+1), notes (V, N), fresh (V, N), the note, or K where it was played before; of played
-// (V+1, N, K) v is read and v+1 written. gates (N, columns) of the next voice (null: none) get the row of table
-// (K, columns), out of the next voice's Wx, of every key played.
+// (N, V, K) v is read and v+1 written. The next voice's part of gates (N, V, columns) gets the row of table
+// (K, V, columns), out of its Wx, of every key played.
 // Mapping: each of the first ROWS threads has a row, its logits in registers; then, after the barrier, each warp has a
 // row at a time, along the columns. Budget: K+1 registers and two or three dozen, no shared memory.
 // Floor (an estimate): the traffic, at K = 12 and H = 40 about 0.35 KB per row, and 1.3 KB more where something was played.
@@ -45,6 +45,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 voice_forward(int N, int V, int v, int H, float temperature, const float *h, const float *W, const float *b,
               const float *u, const long long *known, const bool *allowed, float *p, long long *notes, int *fresh,
               float *played, int columns, const float *table, float *gates) {
+    const int next = v + 1;
     const int first = blockIdx.x * ROWS, n = first + threadIdx.x;
     if (threadIdx.x < ROWS && n < N) {
         float z[OUTCOMES];
@@ -60,12 +61,11 @@ voice_forward(int N, int V, int v, int H, float temperature, const float *h, con
 
         const int note = known ? (int)known[v * N + n]
                                : inverse_cdf(z, allowed ? allowed + (size_t)n * OUTCOMES : nullptr, u[v * N + n]);
-        const float *before = played + ((size_t)v * N + n) * K;
+        const float *before = played + ((size_t)n * V + v) * K;
         notes[v * N + n] = note;
         fresh[v * N + n] = note < K && before[note] == 0 ? note : K;
-        float *after = played + ((size_t)(v + 1) * N + n) * K;
 #pragma unroll
-        for (int k = 0; k < K; ++k) after[k] = k == note ? 1 : before[k];
+        for (int k = 0; k < K && next < V; ++k) played[((size_t)n * V + next) * K + k] = k == note ? 1 : before[k];
 
         float top = z[0], total = 0;
 #pragma unroll
@@ -75,7 +75,7 @@ voice_forward(int N, int V, int v, int H, float temperature, const float *h, con
 #pragma unroll
         for (int k = 0; k < OUTCOMES; ++k) p[((size_t)v * N + n) * OUTCOMES + k] = z[k] / total;
     }
-    if (!gates) return;
+    if (next == V) return;
     __syncthreads(); // fresh is read by the whole block
 
     for (int row = first + threadIdx.x / 32; row < first + ROWS && row < N; row += THREADS / 32) {
@@ -84,7 +84,7 @@ voice_forward(int N, int V, int v, int H, float temperature, const float *h, con
             const unsigned key = __shfl_sync(ALL, own, w);
             if (key >= K) continue;
             for (int j = lane; j < columns; j += 32)
-                gates[(size_t)row * columns + j] += table[key * columns + j];
+                gates[((size_t)row * V + next) * columns + j] += table[(key * V + next) * columns + j];
         }
     }
 }

@@ -16,8 +16,8 @@ launches = 0  # how many kernels a card would have been given
 runner = None  # the hook for kernels: a class with RawModule's interface; `host(x)` is the memory behind an array
 
 _METHODS = (
-    "all any argmax argmin argsort astype clip copy cumsum fill flatten max mean min prod ravel repeat reshape round "
-    "squeeze std sum swapaxes take transpose"
+    "all any argmax argmin argsort astype clip copy cumsum diagonal fill flatten max mean min prod ravel repeat "
+    "reshape round squeeze std sum swapaxes take transpose"
 )
 _PROPERTIES = "T dtype flags imag itemsize nbytes ndim real shape size strides"
 _FUNCTIONS = (
@@ -62,7 +62,10 @@ def _on_host(function):
         given = tuple(map(host, args))
         made = function(*given, **{name: host(value) for name, value in named.items()})
         view = any(isinstance(x, np.ndarray) and np.may_share_memory(made, x) for x in given) and "out" not in named
-        launches += not view and function not in (np.empty, np.empty_like)
+        if function in (np.empty, np.empty_like):
+            made.reshape(-1).view("uint8")[...] = 0xFF  # floats are NaN until they are written
+        else:
+            launches += not view
         return _device(made)
 
     return call
@@ -101,6 +104,10 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
         raise AttributeError(f"'ndarray' object has no attribute {name!r}")
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=None, **named):
+        global launches
+        if ufunc is np.matmul:  # CuPy copies a matrix that it cannot hand to cuBLAS as it lies
+            lies = [x.flags.c_contiguous or (x.ndim == 2 and x.flags.f_contiguous) for x in inputs]
+            launches += lies.count(False)
         made = _on_host(getattr(ufunc, method))(*inputs, **named | ({"out": out} if out else {}))
         return out[0] if out else made
 
