@@ -37,7 +37,6 @@ def averaged(mean, flat, n: int, finite=None):
     return new if finite is None else array_module(flat).where(finite, new, mean)
 
 
-@replaceable
 def all_finite(grad, loss):
     """Whether the loss and its gradient are finite -> () bool, where they live: nothing is copied to the host."""
     xp = array_module(grad)

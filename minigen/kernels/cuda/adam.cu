@@ -1,12 +1,6 @@
 // Adam with every gradient component clipped to [-1, 1], in one pass over the flat vector: minigen/adam.py. A thread a
 // weight, a dozen registers or two, no shared memory. Floor: the traffic, 28 bytes a weight.
 
-// grad (N,), loss () -> finite (), which was true and becomes false where one of them is not a number.
-extern "C" __global__ void all_finite(int N, const float *grad, const float *loss, bool *finite) {
-    const int k = blockIdx.x * blockDim.x + threadIdx.x;
-    if ((k < N && !isfinite(grad[k])) || (k == 0 && !isfinite(loss[0]))) *finite = false;
-}
-
 // flat, grad, m, v (N,) -> new_flat, new_m, new_v (N,); where finite () is false, what was there before. first and
 // second are 1 - b1^n and 1 - b2^n; rest1 and rest2 are 1 - b1 and 1 - b2, made in float64: here they lose digits.
 extern "C" __global__ void adam(int N, const float *flat, const float *grad, const float *m, const float *v, float rate,

@@ -1,8 +1,7 @@
-// Between the products: minigen/linear.py, minigen/union.py and minigen/decoder.py, their names and order.
+// Between the products: minigen/linear.py and minigen/decoder.py, their names and order.
 //
-// softmax_forward, softmax_backward              a thread per row
-// cross_entropy_forward, cross_entropy_backward  a thread per cell
-// masked_loss_forward, masked_loss_backward      a thread per key
+// softmax_forward, softmax_backward          a thread per row
+// masked_loss_forward, masked_loss_backward  a thread per key
 //
 // Registers: a few dozen. Shared memory: a number a warp, where a block sums its losses; the sums of the blocks are
 // added by CuPy. Floor of each: the traffic of its arrays.
@@ -42,37 +41,6 @@ extern "C" __global__ void softmax_backward(int N, int C, const float *dp, const
     float along = 0;
     for (int k = 0; k < C; ++k) along += dp[k] * p[k];
     for (int k = 0; k < C; ++k) dz[k] = p[k] * (dp[k] - along);
-}
-
-// P inside [1e-6, 1-1e-6]; NaN stays so.
-__device__ __forceinline__ float clip(float P, bool *inside) {
-    *inside = !(P <= 1e-6f || P >= 0.999999f);
-    return *inside ? P : P > 0.5f ? 0.999999f : 1e-6f;
-}
-
-// P, x (N, C), mask (N,) -> nats (blocks,), to be added
-extern "C" __global__ void __launch_bounds__(THREADS)
-cross_entropy_forward(int N, int C, const float *P, const float *x, const bool *mask, float *nats) {
-    const int at = blockIdx.x * THREADS + threadIdx.x;
-    float own = 0;
-    if (at < N * C) {
-        bool inside;
-        const float clipped = clip(P[at], &inside);
-        own = -(x[at] > 0 ? logf(clipped) : logf(1 - clipped)) * mask[at / C];
-    }
-    const float sum = block_sum(own);
-    if (threadIdx.x == 0) nats[blockIdx.x] = sum;
-}
-
-// P, x (N, C), mask (N,), cells (), the number of cells that count -> dP (N, C)
-extern "C" __global__ void cross_entropy_backward(int N, int C, const float *P, const float *x, const bool *mask,
-                                                  const float *cells, float *dP) {
-    const int at = blockIdx.x * blockDim.x + threadIdx.x;
-    if (at >= N * C) return;
-    bool inside;
-    const float clipped = clip(P[at], &inside);
-    const float d = x[at] > 0 ? -1 / clipped : 1 / (1 - clipped);
-    dP[at] = d * (inside && mask[at / C]) / cells[0];
 }
 
 // z, keys (N, 88), open (N, C), C = 12 classes or 88 keys, mask (N,) -> p (N, 88), nats (blocks,), to be added

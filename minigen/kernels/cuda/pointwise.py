@@ -44,24 +44,6 @@ def read_backward(dreading, cache):
     return _read("read_backward", len(w), packed(dreading), x, lags, array_module(w).empty_like(w))
 
 
-def cross_entropy_forward(P, x, mask):
-    xp, (T, B, C) = array_module(P), P.shape
-    P, x, mask = packed(P), packed(x), packed(mask, "bool")
-    cells, blocks = counted(mask) * C, -(-P.size // THREADS)
-    nats = xp.empty(blocks, "float32")
-    launch(FILE, "cross_entropy_forward", (blocks,), THREADS, T * B, C, P, x, mask, nats)
-    return nats.sum() / cells, (P, x, mask, cells)
-
-
-def cross_entropy_backward(cache):
-    P, x, mask, cells = cache
-    xp, (T, B, C) = array_module(P), P.shape
-    dP = xp.empty_like(P)
-    cells = xp.asarray(cells, "float32")
-    launch_over(P.size, FILE, "cross_entropy_backward", T * B, C, P, x, mask, cells, dP)
-    return dP
-
-
 def masked_loss_forward(z, keys, allowed, mask):
     xp = array_module(z)
     z, keys, allowed, mask = packed(z), packed(keys), packed(allowed), packed(mask, "bool")
@@ -78,13 +60,6 @@ def masked_loss_backward(cache):
     dz, cells, sizes = xp.empty_like(p), xp.asarray(cells, "float32"), (mask.size, allowed.shape[-1])
     launch_over(p.size, FILE, "masked_loss_backward", *sizes, p, keys, allowed, mask, cells, dz)
     return dz
-
-
-def all_finite(grad, loss):
-    xp = array_module(grad)
-    finite = xp.ones((), "bool")
-    launch_over(grad.size, "adam.cu", "all_finite", grad.size, grad, xp.asarray(loss, "float32"), finite)
-    return finite
 
 
 def adam(flat, grad, moments: Moments, rate: float, finite=None):

@@ -2,7 +2,6 @@
 // order. OUTCOMES is K+1, a macro: the keys and the pause, outcome K. N = T B rows.
 //
 // voice_forward    one voice, all rows: head, softmax, restricted draw, the keys played so far, and what they add to the next gates
-// draw             the draw alone, for voices at once and for steering
 // union_forward    P, the pause cell Q and the factors (1 - P), of all voices
 // union_backward   both forms, with or without the pause cell
 //
@@ -87,17 +86,6 @@ voice_forward(int N, int V, int v, int H, float temperature, const float *h, con
                 gates[((size_t)row * V + next) * columns + j] += table[(key * V + next) * columns + j];
         }
     }
-}
-
-// Mapping: a thread per row. z (N, K+1), u (N,), allowed (rows, K+1) over and over, or null -> notes (N,).
-extern "C" __global__ void draw(int N, int rows, const float *z, const float *u, const bool *allowed,
-                                long long *notes) {
-    const int n = blockIdx.x * blockDim.x + threadIdx.x;
-    if (n >= N) return;
-    float own[OUTCOMES];
-#pragma unroll
-    for (int k = 0; k < OUTCOMES; ++k) own[k] = z[(size_t)n * OUTCOMES + k];
-    notes[n] = inverse_cdf(own, allowed ? allowed + (size_t)(n % rows) * OUTCOMES : nullptr, u[n]);
 }
 
 // Mapping: a thread per cell of a row, the pause among them. p (V, N, K+1) -> cells (N, C), C being K, or K+1 with the

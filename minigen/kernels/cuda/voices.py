@@ -87,14 +87,6 @@ def voices_backward(dp, cache):
     return dfeatures, grads
 
 
-def draw(z, u, allowed=None):
-    notes = array_module(z).empty(u.shape, "int64")
-    allowed = NULL if allowed is None else packed(allowed, "bool")
-    rows = 1 if allowed is NULL else allowed.size // z.shape[-1]
-    launch_over(u.size, "voices.cu", "draw", u.size, rows, packed(z), packed(u), allowed, notes, OUTCOMES=z.shape[-1])
-    return notes
-
-
 def union_forward(p, pause_cell: bool, constants=None):
     if constants is not None:
         return union.union_forward.reference(p, pause_cell, constants)
