@@ -1,18 +1,37 @@
-"""The array-module code on a stand-in for CuPy (tests/standin): the same numbers, and none read before it is shown.
+"""The array-module code elsewhere than on the host: the same numbers, and none read before it is shown.
 
-The stand-in computes with NumPy, so that all that is compared here is compared to the last bit.
+On a stand-in for CuPy (tests/standin), which computes with NumPy: all is compared to the last bit. Where there is a
+card, the same tests run there, by the array code and by the kernels, at full size (`pytest -m cuda`). Rounding differs
+there: what is compared to a bound is made from the same notes, and a draw that falls within rounding of its edge may
+fall the other way, about one in a million.
 """
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
+import warnings
 from itertools import islice
 
 import numpy as np
 import pytest
 import shim
-from helpers import CONFIGS, HERE, PRIMER, ROOT, SONGS, STANDIN, done, draws_of, fresh, run_of, small, songs_of
+from helpers import (
+    CONFIGS,
+    HERE,
+    PRIMER,
+    ROOT,
+    SONGS,
+    STANDIN,
+    done,
+    draws_of,
+    fresh,
+    notes_of,
+    run_of,
+    small,
+    songs_of,
+)
 
 import minigen
 from minigen.backend import on_device, to_host, use_device
@@ -40,88 +59,200 @@ def data_of(model, rolls=ROLLS):
     return Dataset(rolls, model.config.past, 24, 8, model.config.key_shift)
 
 
-def trained(name):
-    return fresh(small(name, fragment=24, hop=8))
+class StandIn:
+    """Where the arrays live: `xp`; `same(here, there, bound)` compares to the last bit, whatever the bound."""
+
+    exact = True
+
+    def __init__(self, xp):
+        self.xp = xp
+
+    def model(self, name):
+        return small(name, fragment=24, hop=8)
+
+    def same(self, here: dict, there: dict, bound=0.0):
+        assert here.keys() == there.keys()
+        for name in here:
+            a, b = np.asarray(to_host(here[name])), np.asarray(to_host(there[name]))
+            assert a.dtype == b.dtype, name
+            self.hold(name, a, b, bound)
+
+    def hold(self, name, a, b, bound):
+        assert a.tobytes() == b.tobytes(), name
+
+    def steps(self, here, there, n: int, bound=1e-4):
+        """n steps of playing; what is compared by a bound is what the others are drawn from."""
+        for (keys, trace), (others, other) in zip(islice(here, n), islice(there, n), strict=True):
+            assert isinstance(others, np.ndarray) and (keys == others).all() and trace.keys() == other.keys()
+            names = trace if self.exact else trace.keys() & {"cells.P", "decoder.p", "voices.p"}
+            self.same({name: trace[name] for name in names}, {name: other[name] for name in names}, bound)
+
+    def run(self, here: Run, there: Run, began=None):
+        """Two runs that have come to the same weights; on a card, within a part of their way from `began`."""
+        arrays = [{"flat": run.params.flat, "m": run.moments.m, "v": run.moments.v} for run in (here, there)]
+        if self.exact:
+            self.same(*arrays)
+            assert here.counters() == there.counters()
+        elif began is not None:
+            way, apart = here.params.flat - began, to_host(there.params.flat) - here.params.flat
+            assert np.linalg.norm(apart) < 0.05 * np.linalg.norm(way)
+        assert here.moments.step == there.moments.step
+
+    @contextlib.contextmanager
+    def read_nothing(self):
+        before = self.xp.reads
+        yield
+        assert self.xp.reads == before
 
 
-def same(here: dict, there: dict):
-    """The same names, and under each the same bits of the same type, wherever they are."""
-    assert here.keys() == there.keys()
-    for name in here:
-        a, b = np.asarray(to_host(here[name])), np.asarray(to_host(there[name]))
-        assert a.dtype == b.dtype and a.tobytes() == b.tobytes(), name
+class Card(StandIn):
+    """The same on a GPU, by a bound of the largest number."""
+
+    exact = False
+
+    def model(self, name):
+        return LADDER[name.split()[0]](CONFIGS[name])
+
+    def hold(self, name, a, b, bound):
+        apart, most = np.abs(b - a.astype(np.float64)).max(initial=0), np.abs(a.astype(np.float64)).max(initial=0)
+        assert apart <= bound * most, f"{name}: {apart:.2e} of {most:.2e}"
+
+    @contextlib.contextmanager
+    def read_nothing(self):
+        """As far as CuPy can tell: it notices its own copies and waits, not those of a library."""
+        import cupyx
+
+        with warnings.catch_warnings(), cupyx.allow_synchronize(False):
+            warnings.simplefilter("ignore")
+            yield
 
 
-def same_steps(here, there, n: int):
-    for (keys, trace), (others, other) in zip(islice(here, n), islice(there, n), strict=True):
-        assert isinstance(others, np.ndarray) and (keys == others).all()
-        same(trace, other)
+def filled(xp, size: int):
+    """Memory in which what is not written shows: floats are NaN."""
+    memory = xp.get_default_memory_pool().malloc(size)
+    memory.memset(0xFF, size)
+    return memory
 
 
-def same_run(here: Run, there: Run):
-    arrays = [{"flat": run.params.flat, "m": run.moments.m, "v": run.moments.v} for run in (here, there)]
-    same(*arrays)
-    assert here.moments.step == there.moments.step and here.counters() == there.counters()
+CARDS = [pytest.param(kernels, marks=pytest.mark.cuda, id=f"card-{kernels}") for kernels in ("reference", "fast")]
+
+
+@pytest.fixture(params=["stand-in", *CARDS])
+def at(request):
+    if request.param == "stand-in":
+        return StandIn(request.getfixturevalue("cupy"))
+    xp = card()
+    xp.cuda.set_allocator(lambda size: filled(xp, size))
+    use_kernels(request.param, xp=xp)
+    return Card(xp)
+
+
+def card():
+    """CuPy, or the test is skipped with the reason."""
+    try:
+        return use_device("cuda")[0]
+    except MinigenError as error:
+        pytest.skip(f"no GPU here: {error}")
 
 
 @rungs
-def test_loss_and_gradients(name, cupy):
-    model = small(name)
-    params, batch = model.init(1), toy_batch(model, 24, 3)
-    draws = draws_of(model, 24, 3) | model.prepared(batch)
+def test_loss_and_gradients(name, at):
+    model, (T, B) = at.model(name), (24, 3) if at.exact else (128, 4)
+    params, batch = model.init(1), toy_batch(model, T, B)
+    draws = draws_of(model, T, B) | model.prepared(batch)
+    draws |= {} if at.exact else notes_of(model, model.loss(params, batch, draws, grad=False)[2])
     loss, grads, trace, state = model.loss(params, batch, draws)
-    uploaded = params.with_flat(cupy.asarray(params.flat)), on_device(cupy, batch), on_device(cupy, draws)
-    its_loss, its_grads, its_trace, its_state = model.loss(*uploaded)
-    assert cupy.reads == 0
-    same({"loss": loss, "grads": grads.flat} | state, {"loss": its_loss, "grads": its_grads.flat} | its_state)
-    same(trace, its_trace)
+    uploaded = params.with_flat(at.xp.asarray(params.flat)), on_device(at.xp, batch), on_device(at.xp, draws)
+    with at.read_nothing():
+        its_loss, its_grads, its_trace, its_state = model.loss(*uploaded)
+    at.same({"loss": loss} | grads.views | state, {"loss": its_loss} | its_grads.views | its_state, 1e-5)
+    at.same(trace, its_trace, 1e-4)
 
 
 @rungs
-def test_five_steps_of_training_read_nothing(name, cupy):
-    model = small(name)
-    here, there, data = run_of(model), run_of(model, xp=cupy), data_of(model)
+def test_five_steps_of_training_read_nothing(name, at):
+    model = at.model(name)
+    here, there, data = run_of(model), run_of(model, xp=at.xp), data_of(model)
+    update(model, run_of(model, xp=at.xp), data, 0, range(2))  # kernels are compiled and loaded
+    began = here.params.flat
     for _ in range(5):
-        losses, its_losses = (update(model, run, data, 0, range(2)) for run in (here, there))
-    assert cupy.reads == 0 and len(there.ledger.unread) == 5 and not there.mean
-    assert there.read() == here.mean and cupy.reads == 1
-    same(losses, its_losses)
-    same_run(here, there)
+        losses = update(model, here, data, 0, range(2))
+        with at.read_nothing():
+            its_losses = update(model, there, data, 0, range(2))
+    assert len(there.ledger.unread) == 5 and not there.mean
+    means = there.read()
+    at.same(here.mean, means, 3e-3)
+    at.same(losses, its_losses, 3e-3)
+    at.run(here, there, began)
 
 
 @pytest.mark.parametrize("what", ["loss", "gradient"])
-def test_a_step_that_blows_up_changes_nothing_and_is_told_when_it_is_read(what, cupy):
+def test_a_step_that_blows_up_changes_nothing_and_is_told_when_it_is_read(what, at):
     """Step 2 of 5 gives NaN: the weights of step 2 stay, and training can go on from them."""
-    calls = {np: 0, cupy: 0}
+    calls = {True: 0, False: 0}
 
     class Poisoned(LADDER["final"]):
         def loss(self, params, batch, draws, *args, **named):
             loss, grads, *rest = super().loss(params, batch, draws, *args, **named)
-            xp = np if isinstance(loss, np.generic) else cupy
-            calls[xp] += 1
-            if calls[xp] == 3 and what == "loss":
+            here = isinstance(loss, np.generic)
+            calls[here] += 1
+            if calls[here] == 3 and what == "loss":
                 loss = loss + float("nan")
-            elif calls[xp] == 3:
+            elif calls[here] == 3:
                 grads.flat[7] = float("nan")
             return loss, grads, *rest
 
     model = Poisoned(small("final").config)
-    data, here, there = data_of(model), run_of(model), run_of(model, xp=cupy)
+    data, here, there = data_of(model), run_of(model), run_of(model, xp=at.xp)
+    began = here.params.flat
     for _ in range(2):
         update(model, here, data, 0, range(2))
     with pytest.raises(MinigenError, match="at step 2: train again") as on_cpu:
         update(model, here, data, 0, range(2))
     for _ in range(5):
         update(model, there, data, 0, range(2))
-    assert cupy.reads == 0 and there.step == 5
+    assert there.step == 5
     with pytest.raises(MinigenError) as caught:
         there.read()
     assert caught.value.code == on_cpu.value.code == 3 and str(caught.value) == str(on_cpu.value)
     assert there.step == 2
-    same_run(here, there)
+    at.run(here, there, began)
     for run in (here, there):
         update(model, run, data, 0, range(2))
-    same_run(here, there)
+    at.run(here, there, began)
+
+
+@rungs
+def test_what_it_is_worth(name, at):
+    here = fresh(at.model(name))
+    there, how = here.on(at.xp), {"N": 4, "runs": 2}
+    at.same(*(validate(where.model, where.params, ROLLS, 3) for where in (here, there)), 1e-4)
+    found, its = (nats_per_step(where.model, where.params, ROLLS[1:], **how) for where in (here, there))
+    if at.exact:
+        assert found == its
+    else:
+        assert its["both"] == pytest.approx(found["both"], rel=1e-3) and its["left out"] == found["left out"]
+
+
+@rungs
+def test_playing(name, at):
+    here = fresh(at.model(name))
+    at.steps(play(here, 3, PRIMER, 0.9), play(here.on(at.xp), 3, PRIMER, 0.9), 40)
+
+
+def test_steering(at):
+    here, asked = fresh(at.model("final")), steering.steer(32, 5, "Am", "Am|E7", PRIMER)
+    at.steps(*(play(where, 3, extra=steering.given_steps(asked, 5)) for where in (here, here.on(at.xp))), 32)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", MODES)
+@playing
+def test_learning_while_playing(name, mode, at):
+    here, tune = fresh(at.model(name)), Finetune(mode, 1e-2 if at.exact else 1e-4, 2, window=12)
+    there = here.on(at.xp)
+    at.steps(*(play_learning(where, tune, 3, PRIMER, watch=lambda _: {}) for where in (here, there)), 6, 1e-3)
+    assert fingerprint(here, tune) == fingerprint(there, tune)
 
 
 def test_learning_through_inner_steps_is_refused(cupy):
@@ -130,50 +261,15 @@ def test_learning_through_inner_steps_is_refused(cupy):
         update(model, run_of(model, xp=cupy), data_of(model), 0, range(2), Meta(1, 1.0))
 
 
-@rungs
-def test_validation(name, cupy):
-    here = trained(name)
-    assert validate(here.model, here.params, ROLLS, 3) == validate(here.model, here.on(cupy).params, ROLLS, 3)
-
-
-@rungs
-def test_likelihood(name, cupy):
-    here = trained(name)
-    there, how = here.on(cupy), {"N": 4, "runs": 2}
-    found, its = (nats_per_step(at.model, at.params, ROLLS[1:], **how) for at in (here, there))
-    assert found == its
-
-
-@rungs
-def test_playing(name, cupy):
-    here = trained(name)
-    same_steps(play(here, 3, PRIMER, 0.9), play(here.on(cupy), 3, PRIMER, 0.9), 40)
-
-
 def test_playing_without_the_kernels_for_a_cpu(cupy, fast):
-    here = trained("final")
+    here, at = fresh(small("final")), StandIn(cupy)
     made = list(islice(play(here.on(cupy), 3, PRIMER), 20))
     use_kernels("reference", 1)
-    same_steps(play(here, 3, PRIMER), made, 20)
-
-
-def test_steering(cupy):
-    here, asked = trained("final"), steering.steer(32, 5, "Am", "Am|E7", PRIMER)
-    same_steps(*(play(at, 3, extra=steering.given_steps(asked, 5)) for at in (here, here.on(cupy))), 32)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("mode", MODES)
-@playing
-def test_learning_while_playing(name, mode, cupy):
-    here, tune = trained(name), Finetune(mode, 1e-2, 2, window=12)
-    there = here.on(cupy)
-    same_steps(*(play_learning(at, tune, 3, PRIMER, watch=lambda _: {}) for at in (here, there)), 6)
-    assert fingerprint(here, tune) == fingerprint(there, tune)
+    at.steps(play(here, 3, PRIMER), made, 20)
 
 
 def test_loading(cupy, tmp_path):
-    here = trained("final")
+    here = fresh(small("final"))
     checkpoint.save(tmp_path / "a.npz", here.model, here.params, here.moments)
     there = minigen.load(tmp_path / "a.npz", device="cuda")
     assert {type(x) for x in (there.params.flat, there.moments.m, there.params["octave.Wx"])} == {cupy.ndarray}
@@ -240,6 +336,7 @@ use_kernels("fast", 1, xp=cupy)
 calls = [gpu.minigen_step(cupy, 2), *gpu.recurrences(cupy, 2).values(), gpu.playing(cupy, 2)]
 for call in calls * 2:
     call()
+gpu.CALLS = 1
 gpu.minigen_training(cupy, 2)()
 
 class Event:
@@ -252,7 +349,7 @@ class Event:
         pass
 
 cupy.cuda.Event, cupy.cuda.get_elapsed_time = Event, lambda began, ended: 40.0 * (ended.at - began.at)
-assert gpu.in_turn(cupy, {"a": lambda: None, "b": lambda: None}, 3, size=2) == {"a": [2.0] * 3, "b": [2.0] * 3}
+assert gpu.in_turn(cupy, {"a": lambda: None, "b": lambda: None}, 3, times=20, size=2) == {"a": [2.0] * 3, "b": [2.0] * 3}
 assert abs(gpu.floor(100, 133, 132, 10**6) - 4 * 2 * 40_000 / 128 / 10**6) < 1e-12
 rows = list(gpu.table({"a": [1.0, 2.0, 4.0], "b": [4.0]}, "a"))
 assert rows == ["| a | 2.000 (1.000 to 4.000) | 1.00 |", "| b | 4.000 (4.000 to 4.000) | 2.00 |"]
@@ -300,3 +397,43 @@ def test_scripts_without_numba(tmp_path):
     assert said.startswith("device cuda (no card")
     (made,) = (tmp_path / "music").glob("*.mid")
     assert ((minigen.read_midi(made)[:32] > 0) == (generate(checkpoint.load(best), 2) > 0)).all()
+
+
+@pytest.mark.cuda
+def test_scripts_on_a_card(tmp_path):
+    def script(name, *args):
+        return done(name, *args, "--device", "cuda", CUDA_VISIBLE_DEVICES=os.environ.get("CUDA_VISIBLE_DEVICES", "0"))
+
+    card()
+    assert "device cuda (" in script("train", "--batch", 4, "--steps", 3, "--out", tmp_path / "run")
+    script("train", "--resume", tmp_path / "run", "--steps", 6)
+    best = tmp_path / "run" / "best.npz"
+    assert "device cuda (" in script("sample", best, "--bars", 2, "--finetune", "reset", "--out", tmp_path / "music")
+    assert minigen.read_midi(next((tmp_path / "music").glob("*.mid"))).any()
+    assert "device cuda (" in script("evaluate", best, "--seeds", 1, "--bars", 8, "--particles", 2)
+    assert checkpoint.load(tmp_path / "run" / "last.npz").header["training"]["step"] == 6
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("tool", ["memcheck", "racecheck", "initcheck"])
+def test_compute_sanitizer_finds_nothing(tool):
+    """On one rung, which has a kernel of every kind, with memory that is not taken out of a pool."""
+    card()
+    sanitizer = shutil.which("compute-sanitizer") or pytest.skip("not run: there is no compute-sanitizer on the PATH")
+    command = [sanitizer, "--tool", tool, "--error-exitcode", "9"]
+    command += [sys.executable, "-c", "import test_device; test_device.for_the_sanitizer()"]
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(command, cwd=HERE, env=env, capture_output=True, text=True, timeout=600)
+    assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
+
+
+def for_the_sanitizer():
+    """A step of training on two fragments of eight steps, and two of playing, by the kernels."""
+    xp = card()
+    xp.cuda.set_allocator(None)
+    use_kernels("fast", xp=xp)
+    model = LADDER["pause-loss"]()
+    run = run_of(model, xp=xp)
+    update(model, run, Dataset(ROLLS, model.config.past, 8, 8), 0, range(2))
+    run.read()
+    list(islice(play(checkpoint.Trained(model, run.params, {}, None), 0, PRIMER[-4:]), 2))
