@@ -62,7 +62,7 @@ from minigen.run.loop import loop
 from minigen.run.meta import AHEAD, Meta, check
 from minigen.run.options import ANEW, BESIDE, KEPT, arguments
 from minigen.run.ranks import Ranks, together
-from minigen.run.train import NotFinite, Run, batch_of
+from minigen.run.train import NotFinite, Run, ahead_of, batch_of
 
 
 def start(args, xp):
@@ -182,14 +182,14 @@ def main(ranks: Ranks):
         "corpus": None if args.sources else name,
         "learned": [digest_of(roll) for roll in train[0]],
     }
-    state.ledger.ranks = ranks
-    with Stop() as stop:
+    state.ledger.ranks, earlier = ranks, state.seconds
+    with Stop() as stop, ahead_of(model, state, data, args.seed, rows, meta) as ahead:
         folder = Folder(path, model, state, about, baselines, valid[0][0], ranks)
         if not ranks.rank:
             kept = {name: getattr(args, name) for name in (*KEPT, *ANEW)}
             folder.begin({"command": args.command, "arguments": kept, "config": c.as_json()})
         try:
-            ended, code = loop(args, model, state, folder, data, valid, stop, ranks, rows, meta)
+            ended, code = loop(args, model, state, folder, ahead, valid, stop, ranks, meta)
         except NotFinite as error:
             raise folder.crashed(error, data, args.seed, args.batch, meta) from error
     took = ranks.timing()
@@ -197,6 +197,8 @@ def main(ranks: Ranks):
         return code
     if ended == "flat":
         print("the held-out loss no longer falls, at the lowest rate")
+    share = ahead.waited / max(state.seconds - earlier, 1e-3)
+    print(f"batches and draws: {share:.1%} of the time was spent waiting for them")
     best = checkpoint.load(path / "best.npz").header["metrics"]
     unit = model.unit + " and, of octaves, per key" * (c.keys == 12)
     print(f"best held-out loss {best['valid_loss']:.4f} ({unit}) at step {best['step']}; it is in {path}")

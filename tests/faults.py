@@ -155,6 +155,9 @@ FAULTS = {
         ("rows are numbered within the batch", "[0, 0, row, step]", "[0, 0, i, step]"),
         ("all rows are the first", "[0, 0, row, step]", "[0, 0, rows[0], step]"),
         ("float32 out of float64", ".random(shape, dtype)", ".random(shape)"),
+        ("a row begins where the one before ended", "philox.state = fresh", "pass"),
+        ("a row begins with the block that the one before left over", "philox.state = fresh", 'philox.state = philox.state | {"state": fresh["state"]}'),
+        ("a row begins with the half number that the one before left over", "philox.state = fresh", 'philox.state = philox.state | {k: fresh[k] for k in ("state", "buffer_pos")}'),
         ("uniforms from the other end", ".random(shape, dtype)", ".random(shape, dtype)\n        out[i] = 1 - out[i]"),
     ],
     "reader": [

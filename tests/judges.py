@@ -234,13 +234,14 @@ def judge_params(m):
 
 
 def judge_draws(m):
-    u = m.uniforms(3, "voices", 10, [6, 2], (5, 2))
-    assert u.shape == (2, 5, 2) and u.dtype == np.float32 and 0 <= u.min() and u.max() < 1
+    # a row of 15: of the 64 bits that the last of them comes from, half are left over
+    u = m.uniforms(3, "voices", 10, [6, 2], (5, 3))
+    assert u.shape == (2, 5, 3) and u.dtype == np.float32 and 0 <= u.min() and u.max() < 1
     for n, row in enumerate((6, 2)):
         key, counter = np.array([3, zlib.crc32(b"voices")], np.uint64), np.array([0, 0, row, 10], np.uint64)
         stream = np.random.Generator(np.random.Philox(key=key, counter=counter))
-        same(u[n], stream.random((5, 2), np.float32))
-    same(m.uniforms(3, "voices", 10, range(2, 3), (9, 2))[0, :5], u[1])
+        same(u[n], stream.random((5, 3), np.float32))
+    same(m.uniforms(3, "voices", 10, range(2, 3), (9, 3))[0, :5], u[1])
     first = m.uniforms(1, "batch", 2, [3], (2,), np.float64)[0]
     close(first, [0.2874782927978312, 0.526054847738875])  # on every machine, for good
     many = m.uniforms(0, "mean", 0, range(2), (20_000,), np.float64).ravel()

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from minigen.draws import uniforms
 from minigen.errors import MinigenError
-from minigen.music.dataset import Dataset, opening, split, trim, whole_songs
+from minigen.music.dataset import ENDLESS, Dataset, opening, split, trim, whole_songs
 from minigen.music.songset import SongSet
+from minigen.ops import NO_END
 
 
 def song(T: int, seed: int = 0) -> np.ndarray:
@@ -103,6 +104,66 @@ def test_a_fragment_and_its_past_are_moved_by_minus_6_to_plus_5_semitones():
         np.testing.assert_array_equal(batch["roll"][:, b], shifted(unmoved["roll"][:, b], shift))
         any_shift = int(u[b, 1] * 12) - 6
         np.testing.assert_array_equal(dropping["roll"][:, b], shifted(unmoved["roll"][:, b], any_shift))
+
+
+def plain_batch(rolls, past, steps, hop, key_shift, ends, sounding, stay, u) -> dict:
+    """What `Dataset.batch` makes of the uniforms u (B, 3), fragment by fragment and key by key."""
+    fragments = [(n, s) for n, roll in enumerate(rolls) for s in range(0, max(len(roll) - steps, 0) + 1, hop)]
+    rows, starts, masks, sounds, known = [], [], [], [], []
+    for fragment, key, end in u:
+        n, s = fragments[int(fragment * len(fragments))]
+        struck = (padded(rolls[n], s - past, s + steps) > 0).astype(np.uint8)
+        keys = np.flatnonzero(struck.any(axis=0)).tolist()
+        shifts = [m for m in range(-6, 6) if not stay or all(0 <= k + m < 88 for k in keys)] if key_shift else [0]
+        shift = shifts[int(key * len(shifts))]
+        heard = np.zeros((0, 88), np.uint8) if sounding is None or sounding[n] is None else sounding[n]
+        rows.append(shifted(struck, shift))
+        sounds.append(shifted((padded(heard, s - 1, s + steps) > 0).astype(np.uint8), shift))
+        starts.append(s)
+        masks.append([t < len(rolls[n]) for t in range(s, s + steps)])
+        known.append(NO_END if end < ENDLESS else len(rolls[n]))
+    batch = {"roll": np.stack(rows, 1), "start": np.array(starts, np.int64), "mask": np.array(masks).T}
+    batch |= {"sounding": np.stack(sounds, 1)} if sounding else {}
+    return batch | ({"end": np.array(known, np.int64)} if ends else {})
+
+
+@pytest.mark.parametrize("stay", [False, True])
+@pytest.mark.parametrize("key_shift", [False, True])
+@pytest.mark.parametrize("ends, heard", [(False, False), (True, False), (False, True), (True, True)])
+@pytest.mark.parametrize("past, steps, hop", [(8, 16, 4), (100, 16, 8), (1, 40, 40)])  # 100: longer than any song
+def test_a_batch_is_what_plain_loops_make(past, steps, hop, ends, heard, key_shift, stay):
+    """Of songs with velocities, bool ones, short ones, empty ones, one in which nothing is struck, one as wide as the
+    keyboard; what sounds is not known in all."""
+    rng = np.random.default_rng(1)
+    rolls = [(rng.random((T, 88)) < 0.02) * rng.integers(1, 128, (T, 88)) for T in (60, 7, 0, 33, 16)]
+    rolls += [
+        rolls[0] > 0,
+        np.zeros((20, 88), np.uint8),
+        np.eye(88, dtype=np.uint8)[::3],
+        (rolls[3] > 0).view(np.uint8),
+    ]
+    for roll in rolls[:4]:
+        roll[:, :4] = roll[:, 85:] = 0  # so that with `stay` some shifts are left
+    sounding = [None if n % 3 == 1 else (roll > 0) | (rng.random(roll.shape) < 0.1) for n, roll in enumerate(rolls)]
+    sounding[3] = 90 * sounding[3].astype(np.uint8)
+    case = rolls, past, steps, hop, key_shift, ends, sounding if heard else None, stay
+    data, rows = Dataset(*case), [*range(100), 2**40]
+    found, expected = (
+        data.batch(3, "batch", 9, rows),
+        plain_batch(*case, uniforms(3, "batch", 9, rows, (3,), np.float64)),
+    )
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        assert found[name].dtype == array.dtype and found[name].flags.c_contiguous
+        np.testing.assert_array_equal(found[name], array)
+
+
+def test_songs_of_0_and_1_are_not_copied():
+    """Memory for the songs is taken once."""
+    songs = [song(64), song(40)]
+    data = Dataset(songs, sounding=[songs[0], None])
+    assert all(roll is given for roll, given in zip(data.rolls, songs, strict=True))
+    assert data.sounding[0] is songs[0] and data.sounding[1] is None
 
 
 def test_a_batch_is_a_pure_function_row_by_row():

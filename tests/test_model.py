@@ -1,5 +1,6 @@
 """Every rung of the ladder: one contract, `loss` over a sequence and `step` for one step."""
 
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -182,6 +183,19 @@ def test_uniforms_are_a_function_of_seed_purpose_step_and_row():
     many = uniforms(0, "mean", 0, range(100), (1000,))
     assert many.dtype == np.float32 and 0 <= many.min() and many.max() < 1
     assert abs(many.mean() - 0.5) < 4 / np.sqrt(12 * many.size)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(), (3,), (1, 1), (7, 3), (4, 88), (0, 5)])  # odd ones leave half a number over
+def test_uniforms_are_those_of_a_generator_per_row(shape, dtype):
+    cases = [(0, "batch", 0, range(5)), (2**64 - 1, "training", 2**40, (9, 2, 2, 2**33)), (7, "", 12, np.arange(3))]
+    for seed, purpose, step, rows in [*cases, (1, "nothing", 0, [])]:
+        found = uniforms(seed, purpose, step, rows, shape, dtype)
+        assert (found.shape, found.dtype) == ((len(rows), *shape), dtype)
+        for own, row in zip(found, rows, strict=True):
+            key = np.array([seed, zlib.crc32(purpose.encode())], np.uint64)
+            philox = np.random.Philox(key=key, counter=np.array([0, 0, row, step], np.uint64))
+            assert (own == np.random.Generator(philox).random(shape, dtype)).all()
 
 
 def test_keys_have_the_exact_probabilities():

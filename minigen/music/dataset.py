@@ -75,11 +75,12 @@ class Dataset:
     """
 
     def __init__(self, rolls, past=128, steps=256, hop=32, key_shift=True, ends=False, sounding=None, stay=False):
-        self.rolls, self.sounding, self.stay = list(rolls), sounding, stay
-        self.past, self.steps, self.key_shift, self.ends = past, steps, key_shift, ends
+        self.rolls, self.sounding = [_ones(roll) for roll in rolls], sounding and [_ones(roll) for roll in sounding]
+        self.past, self.steps, self.key_shift, self.ends, self.stay = past, steps, key_shift, ends, stay
         self.fragments = [
             (song, s) for song, roll in enumerate(self.rolls) for s in range(0, max(len(roll) - steps, 0) + 1, hop)
         ]
+        self.shifts = np.array([self._shifts(self.rolls[song], s) for song, s in self.fragments]).reshape(-1, 2)
 
     @classmethod
     def of(cls, rolls, config, sounding=None) -> "Dataset":
@@ -97,9 +98,11 @@ class Dataset:
         A pure function of its arguments, row by row: two processes that make a half each make the same batch.
         """
         u = uniforms(seed, purpose, step, rows, (3,), np.float64)
-        drawn = [self.fragments[i] for i in (u[:, 0] * len(self)).astype(int)]
+        chosen = (u[:, 0] * len(self)).astype(int)
+        drawn = [self.fragments[i] for i in chosen]
         places = [(self.rolls[song], s) for song, s in drawn]
-        shifts = [self.shift(*place, x) if self.key_shift else 0 for place, x in zip(places, u[:, 1], strict=True)]
+        low, high = self.shifts[chosen].T
+        shifts = low + (u[:, 1] * (high - low + 1)).astype(int)
         sounding = self.sounding and [self.sounding[song] for song, _ in drawn]
         batch = _cut(places, self.past, self.steps, shifts, sounding)
         if self.ends:
@@ -107,14 +110,13 @@ class Dataset:
             batch["end"] = np.where(u[:, 2] < ENDLESS, NO_END, lengths)
         return batch
 
-    def shift(self, roll, s: int, u: float) -> int:
-        """A shift of key of -6..+5 semitones, drawn with u; with `stay` one that keeps every note of the fragment at
-        step s, and of its past, on the keyboard."""
-        if not self.stay:
-            return int(u * 12) - 6
-        keys = np.flatnonzero(roll[max(s - self.past, 0) : s + self.steps].any(axis=0))
-        low, high = (max(-6, -keys[0]), min(5, 87 - keys[-1])) if len(keys) else (-6, 5)
-        return low + int(u * (high - low + 1))
+    def _shifts(self, roll, s: int) -> tuple[int, int]:
+        """The lowest and the highest shift of key that the fragment at step s is given: -6 and 5 semitones; with `stay`
+        those that keep every note of it, and of its past, on the keyboard."""
+        if not self.key_shift:
+            return 0, 0
+        keys = np.flatnonzero(roll[max(s - self.past, 0) : s + self.steps].any(axis=0)) if self.stay else ()
+        return (max(-6, -keys[0]), min(5, 87 - keys[-1])) if len(keys) else (-6, 5)
 
 
 SIDE_BY_SIDE = 64  # songs that are judged at a time, at most
@@ -129,11 +131,17 @@ def whole_songs(rolls, past: int, chunk: int = 256, rows: int = SIDE_BY_SIDE, so
     by_length = sorted(range(len(rolls)), key=lambda song: len(rolls[song]))
     for i in range(0, len(by_length), rows):
         group = by_length[i : i + rows]
-        sound = sounding and [sounding[song] for song in group]
-        T = len(rolls[group[-1]])
+        songs, sound = [_ones(rolls[song]) for song in group], sounding and [_ones(sounding[song]) for song in group]
+        T = len(songs[-1])
         for s in range(0, T, chunk):
-            places = [(rolls[song], s) for song in group]
+            places = [(song, s) for song in songs]
             yield s == 0, _cut(places, past, min(chunk, T - s), [0] * len(group), sound)
+
+
+def _ones(roll):
+    """The roll with 1 for whatever is over 0; itself, not a copy, where that is so already, and None for None."""
+    done = roll is None or (roll.dtype == np.uint8 and roll.max(initial=0) <= 1)
+    return roll if done else (roll > 0).view(np.uint8)
 
 
 def _cut(places, past: int, steps: int, shifts, sounding=None) -> dict:
@@ -146,12 +154,12 @@ def _cut(places, past: int, steps: int, shifts, sounding=None) -> dict:
 
 
 def _rows(rolls, first, n: int, shifts) -> np.ndarray:
-    """Rows first[b] to first[b] + n - 1 of each roll, its keys shifts[b] higher -> (n, B, 88) of 0/1; where there is
-    none, or a key leaves the keyboard, 0."""
+    """Rows first[b] to first[b] + n - 1 of each roll of 0/1, its keys shifts[b] higher -> (n, B, 88); where there is
+    none, or a key leaves the keyboard, 0. Whole rows are copied: a gather of them all at once takes longer."""
     out = np.zeros((n, len(rolls), 88), np.uint8)
     for b, (roll, at, shift) in enumerate(zip(rolls, first, shifts, strict=True)):
         begin, end = max(at, 0), min(at + n, 0 if roll is None else len(roll))
         low, high = max(shift, 0), 88 + min(shift, 0)
         if begin < end:
-            out[begin - at : end - at, b, low:high] = roll[begin:end, low - shift : high - shift] > 0
+            out[begin - at : end - at, b, low:high] = roll[begin:end, low - shift : high - shift]
     return out

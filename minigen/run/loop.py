@@ -7,11 +7,11 @@ import numpy as np
 from tqdm import tqdm
 
 from minigen.errors import Stop
-from minigen.music.dataset import Dataset
+from minigen.run.ahead import Ahead
 from minigen.run.folder import Folder
 from minigen.run.meta import Meta
 from minigen.run.ranks import Ranks
-from minigen.run.train import READ, Run, interval, judge, norms_of, rate_at, update, validate
+from minigen.run.train import READ, Run, interval, judge, norms_of, rate_at, update_on, validate
 
 PLAYED = (100, 1_000, 10_000, 100_000)  # steps after which it plays, beside the first and the last
 SLOW = 2  # seconds: in the last ones no piece and no picture is begun, but those of the end
@@ -19,11 +19,10 @@ PATIENCE = 6, 150  # validations, and steps, without a better one before the rat
 
 
 def loop(
-    args, model, state: Run, folder: Folder, data: Dataset, valid: tuple, stop: Stop, ranks: Ranks, rows: range,
-    meta: Meta | None,
+    args, model, state: Run, folder: Folder, ahead: Ahead, valid: tuple, stop: Stop, ranks: Ranks, meta: Meta | None
 ):  # fmt: skip
-    """Train on `rows` of each batch until the budget, the lowest rate or a signal ends it, on all ranks after the same
-    step -> which, the signal's exit code or 0. valid: rolls, and what sounds in each (`dataset.trimmed`)."""
+    """Train on the inputs that `ahead` gives until the budget, the lowest rate or a signal ends it, on all ranks after
+    the same step -> which, the signal's exit code or 0. valid: rolls, and what sounds in each (`dataset.trimmed`)."""
     valid, sounding = valid
     sounding = sounding if model.config.sustain else None
     every, began, before = interval(valid, args.batch, model.config), time.monotonic(), state.seconds
@@ -46,7 +45,7 @@ def loop(
         if linear:
             state.rate = rate_at(args.rate, state.step, ranks.broadcast(done) if args.minutes else done)
         with np.errstate(all="ignore"):  # what is not finite ends the run
-            update(model, state, data, args.seed, rows, meta)
+            update_on(ahead.take(state.step), model, state, meta)
         spent = time.monotonic() - began
         done = share(spent)
         agreed = ranks.agree(stop.code or done >= 1)
