@@ -1,6 +1,6 @@
 """Adam (Kingma and Ba 2015) on the flat vector, with every gradient component clipped to [-1, 1] first.
 
-Translations of this file: kernels/cpu/adam.py, kernels/cuda/pointwise.py and adam.cu.
+Translations of this file: kernels/cpu/adam.py, kernels/cuda/pointwise.py.
 """
 
 from dataclasses import dataclass

@@ -8,6 +8,7 @@ import sys
 from importlib.resources import files
 from types import SimpleNamespace
 
+import helpers
 import numpy as np
 import nvrtc
 import pytest
@@ -36,7 +37,6 @@ COMPILED = [
     ("voices.cu", {"OUTCOMES": 13}, 64),
     ("voices.cu", {"OUTCOMES": 89}, 168),
     ("pointwise.cu", {}, 32),
-    ("adam.cu", {}, 32),
 ]
 needs_nvrtc = pytest.mark.skipif(nvrtc.library() is None, reason='needs NVRTC: pip install -e ".[test]"')
 needs_gcc = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
@@ -106,21 +106,16 @@ def order(request, plant, monkeypatch):
 
 
 def single(x):
-    """float64 as float32, in tuples too."""
-    if isinstance(x, tuple):
+    """float64 as float32, in tuples and dicts too."""
+    if isinstance(x, tuple | list):
         return tuple(map(single, x))
+    if isinstance(x, dict):
+        return {name: single(array) for name, array in x.items()}
     return x.astype(np.float32) if getattr(x, "dtype", None) == np.float64 else x
 
 
 def close(ours, theirs):
-    if isinstance(theirs, tuple | list):
-        for a, b in zip(ours, theirs, strict=True):
-            close(a, b)
-    elif theirs is None:
-        assert ours is None
-    else:
-        assert np.shape(ours) == np.shape(theirs) and np.asarray(ours).dtype in (np.float32, np.int64, bool)
-        assert np.abs(ours - theirs).max() <= BOUND * np.abs(theirs).max()  # false where one is not a number
+    helpers.close(ours, single(theirs), BOUND)
 
 
 def hold(names, arrays, *backward):
@@ -152,19 +147,14 @@ def hold_voices(T, B, K, H, V=3, F=6):
     state = {f"voice{v + 1}.{part}": rng.normal(size=(B, H)) for v in range(V) for part in "hc"}
     u, truth = rng.random((V, T, B)).astype(np.float32), (rng.random((T, B, K)) < 0.2).astype(np.float32)
     known = {"voices.notes": rng.integers(0, K + 1, (V, T, B))}
-    few = params.with_flat(single(params.flat)), single(features), V, {k: single(a) for k, a in state.items()}
+    few = params.with_flat(single(params.flat)), *single((features, V, state))
     for given in ({"voices.u": u, "truth": truth}, {"voices.u": u}, known):
         for temperature in (1.0, 0.7):
             ours, our_cache = KERNELS["voices_forward"](*few, given, temperature)
             theirs, their_cache = REFERENCE["voices_forward"](params, features, V, state, given, temperature)
-            close(ours[:2], theirs[:2])
+            close(ours, theirs)
             assert (ours[1] == theirs[1]).all()
-            close([ours[2][key] for key in theirs[2]], list(theirs[2].values()))
-        theirs_back = REFERENCE["voices_backward"](dp, their_cache)
-        ours_back = KERNELS["voices_backward"](single(dp), our_cache)
-        close(ours_back[0], theirs_back[0])
-        for layer, grads in theirs_back[1].items():
-            close(ours_back[1][layer], grads)
+        close(KERNELS["voices_backward"](single(dp), our_cache), REFERENCE["voices_backward"](dp, their_cache))
 
 
 def hold_octave_loss(T, B):
@@ -257,12 +247,7 @@ class TestShim:
         expected = model.loss(params, batch, draws)
         monkeypatch.setitem(backend._kernels, "numpy", standing("cuda"))  # as if NumPy were CuPy
         loss, grads, trace, state = model.loss(params, batch, draws)
-        close((loss, grads.flat), (expected[0], expected[1].flat))
-        for key in ("voices.notes", "voices.p", "cells.P", "decoder.p"):
-            if key in trace:
-                close(trace[key], expected[2][key])
-        for key in model.states():
-            close((state[f"{key}.h"], state[f"{key}.c"]), (expected[3][f"{key}.h"], expected[3][f"{key}.c"]))
+        close((loss, grads.flat, trace, state), (expected[0], expected[1].flat, *expected[2:]))
 
 
 BARRIERS = [(file, n) for file in SOURCES for n in range(SOURCES[file].count("__syncthreads();"))]

@@ -328,12 +328,12 @@ def test_training_by_the_kernels(name, cupy):
 
 BENCHMARK = """
 import cupy, shim
-from benchmarks import gpu
+from benchmarks import gpu, peers
 from minigen.kernels import use_kernels
 
 gpu.T, gpu.PLAYED, cupy.runner = 4, 2, shim.beneath(cupy)
 use_kernels("fast", 1, xp=cupy)
-calls = [gpu.minigen_step(cupy, 2), *gpu.recurrences(cupy, 2).values(), gpu.playing(cupy, 2)]
+calls = [peers.minigen_step("fast", 1, 4, 2, cupy), *gpu.recurrences(cupy, 2).values(), gpu.playing(cupy, 2)]
 for call in calls * 2:
     call()
 gpu.CALLS = 1
@@ -349,7 +349,7 @@ class Event:
         pass
 
 cupy.cuda.Event, cupy.cuda.get_elapsed_time = Event, lambda began, ended: 40.0 * (ended.at - began.at)
-assert gpu.in_turn(cupy, {"a": lambda: None, "b": lambda: None}, 3, times=20, size=2) == {"a": [2.0] * 3, "b": [2.0] * 3}
+assert gpu.in_turn(cupy, {"a": lambda: None}, 3, times=20, size=2) == {"a": [2.0] * 3}
 assert abs(gpu.floor(100, 133, 132, 10**6) - 4 * 2 * 40_000 / 128 / 10**6) < 1e-12
 rows = list(gpu.table({"a": [1.0, 2.0, 4.0], "b": [4.0]}, "a"))
 assert rows == ["| a | 2.000 (1.000 to 4.000) | 1.00 |", "| b | 4.000 (4.000 to 4.000) | 2.00 |"]

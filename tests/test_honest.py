@@ -39,8 +39,7 @@ EDITS = {
         "        P += factors[v] * p[v, ..., :K]",
         "        P += 0.5 * factors[v] * p[v, ..., :K]",
     ),
-    "cross_entropy_forward": ("union", "CLIP = 1e-6", "CLIP = 0.4"),
-    "all_finite": ("adam", "    g = clip(grad)", "    g = -clip(grad)"),
+    "read_forward": ("reader", "        reading += w[:, :, l, None]", "        reading += 2 * w[:, :, l, None]"),
 }
 
 

@@ -201,8 +201,10 @@ def learn(
     """
     if not (minutes or steps):
         raise MinigenError("training needs an end: give minutes or steps")
-    params, began = model.init(seed), time.process_time()
-    run = run or Run(params, Moments.of(params.flat), rate)
+    began = time.process_time()
+    if run is None:
+        params = model.init(seed)
+        run = Run(params, Moments.of(params.flat), rate)
     with ahead_of(model, run, data, seed, range(batch)) as ahead:
         while True:
             done = run.step / steps if steps else (time.process_time() - began) / 60 / minutes

@@ -17,8 +17,7 @@ import numpy as np
 from benchmarks import peers
 from benchmarks.peers import PLAYED, T, problem
 
-from minigen.adam import Moments, adam, all_finite
-from minigen.backend import on_device
+from minigen.adam import Moments
 from minigen.kernels import use_kernels
 from minigen.music.dataset import Dataset
 from minigen.run.train import Run, learn
@@ -64,22 +63,6 @@ def in_turn(xp, calls: dict, rounds: int, times: int = CALLS, size: int = 4096) 
     return found
 
 
-def minigen_step(xp, B: int):
-    """A training step, nothing copied back."""
-    model, params, batch, given = problem(T, B)
-    batch, given = on_device(xp, batch), on_device(xp, given)
-    params = params.with_flat(xp.asarray(params.flat))
-    state = [params, Moments.of(params.flat)]
-
-    def step():
-        loss, grads, _, _ = model.loss(state[0], batch, given)
-        finite = all_finite(grads.flat, loss)
-        flat, state[1] = adam(state[0].flat, grads.flat, state[1], 1e-4, finite)
-        state[0] = state[0].with_flat(flat)
-
-    return step
-
-
 def minigen_training(xp, B: int):
     """A step as scripts/train.py takes it: its batch is made and uploaded, the losses are read now and then."""
     model, params, batch, _ = problem(T, B)
@@ -94,24 +77,18 @@ def minigen_training(xp, B: int):
     return step
 
 
-def torch_step(name: str, B: int):
+def on_card(make, tf32: bool = True):
+    """What `make()` gives, a function of PyTorch's, made and called with the card as the place of new tensors."""
     import torch
 
-    with torch.device("cuda"):
-        once = peers.torch_step(1, T, B)
-
-    def step():
-        tf32(name == NAMES[3])
+    def call():
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
         with torch.device("cuda"):
             once()
 
-    return step
-
-
-def tf32(allowed: bool) -> None:
-    import torch
-
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed
+    with torch.device("cuda"):
+        once = make()
+    return call
 
 
 def recurrences(xp, B: int) -> dict:
@@ -149,20 +126,6 @@ def playing(xp, B: int):
     return play_some
 
 
-def torch_playing():
-    """The same of one stream, the only number that the model of the parity test plays."""
-    import torch
-
-    with torch.device("cuda"):
-        play = peers.torch_play(1, learning=False)
-
-    def play_some():
-        with torch.device("cuda"):
-            play()
-
-    return play_some
-
-
 def table(found: dict, beside: str, more=lambda name: ()) -> Iterator[str]:
     """Rows of medians, and how many times as long as `beside` each takes."""
     mine = np.median(found[beside])
@@ -186,8 +149,8 @@ def report(xp, rounds: int) -> tuple[list[str], list[str]]:
     lines += [f"{card['name'].decode()}, driver {driver}; {versions}; T = {T}, {rounds} rounds.", "", BIASES, ""]
     pool = xp.get_default_memory_pool()
     for B in (128, 1024):
-        calls = {name: minigen_step(xp, B) for name in NAMES[:2]}
-        calls |= {name: torch_step(name, B) for name in NAMES[2:]}
+        calls = {name: peers.minigen_step(WAYS[name], 1, T, B, xp) for name in NAMES[:2]}
+        calls |= {name: on_card(lambda B=B: peers.torch_step(1, T, B), name == NAMES[3]) for name in NAMES[2:]}
         found, memory = in_turn(xp, calls, rounds), {}
         found[WHOLE] = np.divide(in_turn(xp, {WHOLE: minigen_training(xp, B)}, rounds, 1)[WHOLE], CALLS)
         for name, call in calls.items():
@@ -217,7 +180,8 @@ def report(xp, rounds: int) -> tuple[list[str], list[str]]:
         if middle > bound:
             missed.append(f"{middle:.3f} ms for the recurrence {way}, not {bound}")
     for B in (1, 1024):
-        calls = {name: playing(xp, B) for name in NAMES[:2]} | ({"PyTorch": torch_playing()} if B == 1 else {})
+        alone = on_card(lambda: peers.torch_play(1, learning=False))  # its program plays one stream
+        calls = {name: playing(xp, B) for name in NAMES[:2]} | ({"PyTorch": alone} if B == 1 else {})
         found = {name: np.divide(times, PLAYED) for name, times in in_turn(xp, calls, rounds, 1).items()}
         lines += ["", f"## A step of playing, {B} streams" if B > 1 else "## A step of playing, one stream", ""]
         lines += [*HEAD, *table(found, mine)]

@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 
 from minigen.adam import Moments, adam
+from minigen.backend import on_device
 from minigen.draws import uniforms
 from minigen.errors import MinigenError, run
 from minigen.kernels import keep_memory, use_kernels
@@ -38,14 +39,15 @@ def problem(T: int, B: int, hidden: int = 100):
     return model, model.init(0), batch, {"voices.u": u}
 
 
-def minigen_step(kernels: str, threads: int, T: int, B: int, hidden: int = 100):
-    """A function that takes one training step."""
-    use_kernels(kernels, threads)
-    model, params, batch, given = problem(T, B, hidden)
-    state = [params, Moments.of(params.flat)]
+def minigen_step(kernels: str, threads: int, T: int, B: int, xp=np):
+    """A function that takes one training step, its batch already where the weights are."""
+    use_kernels(kernels, threads, xp=xp)
+    model, params, *inputs = problem(T, B)
+    flat, inputs = xp.asarray(params.flat), [on_device(xp, arrays) for arrays in inputs]
+    state = [params.with_flat(flat), Moments.of(flat)]
 
     def step():
-        _, grads, _, _ = model.loss(state[0], batch, given)
+        _, grads, _, _ = model.loss(state[0], *inputs)
         flat, state[1] = adam(state[0].flat, grads.flat, state[1], 1e-4)
         state[0] = state[0].with_flat(flat)
 

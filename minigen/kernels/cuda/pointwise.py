@@ -1,4 +1,4 @@
-"""Between the products, and Adam, for CUDA: the functions of the same names, around pointwise.cu, reader.cu, adam.cu.
+"""Between the products, and Adam, for CUDA: the functions of the same names, around pointwise.cu and reader.cu.
 
 A loss is summed by blocks and then over them, and stays on the device like everything else.
 """
@@ -67,5 +67,5 @@ def adam(flat, grad, moments: Moments, rate: float, finite=None):
     constants = (float(rate), 1 - BETA1**n, 1 - BETA2**n, BETA1, 1 - BETA1, BETA2, 1 - BETA2, EPSILON)
     new, m, v = xp.empty_like(flat), xp.empty_like(flat), xp.empty_like(flat)
     arrays = (flat, packed(grad), moments.m, moments.v, *constants, NULL if finite is None else finite, new, m, v)
-    launch_over(flat.size, "adam.cu", "adam", flat.size, *arrays)
+    launch_over(flat.size, FILE, "adam", flat.size, *arrays)
     return new, Moments(m, v, n)

@@ -13,26 +13,6 @@
 #define THREADS 256 // of the same
 #define K (OUTCOMES - 1)
 
-// One outcome of softmax(z) restricted to `allowed` (null: all), by inverse CDF in outcome order. A uniform that
-// was rounded to 1 would draw what has no mass.
-__device__ __forceinline__ int inverse_cdf(const float *z, const bool *allowed, float u) {
-    float top = -3.4028235e38f, total = 0, cdf = 0;
-#pragma unroll
-    for (int k = 0; k < OUTCOMES; ++k)
-        if (!allowed || allowed[k]) top = fmaxf(top, z[k]);
-#pragma unroll
-    for (int k = 0; k < OUTCOMES; ++k)
-        if (!allowed || allowed[k]) total += expf(z[k] - top);
-    const float target = fminf(u, 0.99999994f) * total; // the largest number below 1
-    int outcome = 0;
-#pragma unroll
-    for (int k = 0; k < OUTCOMES; ++k) {
-        if (!allowed || allowed[k]) cdf += expf(z[k] - top);
-        outcome += cdf <= target;
-    }
-    return outcome;
-}
-
 // h (N, H), W (H, K+1), b (K+1,), u (V, N) uniforms or known (V, N) outcomes, allowed (N, K+1) or null. Voice v of what
 // all share is written: p (V, N, K+1), notes (V, N), fresh (V, N), the note, or K where it was played before; of played
 // (N, V, K) v is read and v+1 written. The next voice's part of gates (N, V, columns) gets the row of table
@@ -58,8 +38,23 @@ voice_forward(int N, int V, int v, int H, float temperature, const float *h, con
 #pragma unroll
         for (int k = 0; k < OUTCOMES; ++k) z[k] = (z[k] + b[k]) / temperature;
 
-        const int note = known ? (int)known[v * N + n]
-                               : inverse_cdf(z, allowed ? allowed + (size_t)n * OUTCOMES : nullptr, u[v * N + n]);
+        int note = known ? (int)known[v * N + n] : 0;
+        if (!known) { // softmax(z) restricted to `allowed`, by inverse CDF in outcome order
+            const bool *open = allowed ? allowed + (size_t)n * OUTCOMES : nullptr;
+            float best = -3.4028235e38f, mass = 0, cdf = 0;
+#pragma unroll
+            for (int k = 0; k < OUTCOMES; ++k)
+                if (!open || open[k]) best = fmaxf(best, z[k]);
+#pragma unroll
+            for (int k = 0; k < OUTCOMES; ++k)
+                if (!open || open[k]) mass += expf(z[k] - best);
+            const float target = fminf(u[v * N + n], 0.99999994f) * mass; // a u rounded to 1 would draw what has no mass
+#pragma unroll
+            for (int k = 0; k < OUTCOMES; ++k) {
+                if (!open || open[k]) cdf += expf(z[k] - best);
+                note += cdf <= target;
+            }
+        }
         const float *before = played + ((size_t)n * V + v) * K;
         notes[v * N + n] = note;
         fresh[v * N + n] = note < K && before[note] == 0 ? note : K;
