@@ -89,6 +89,7 @@ def _fits(trace: dict, header: dict, model) -> bool:
         and (V == 0 or "voices.p" in trace)
         and ("cells.P" in trace or "decoder.p" in trace)
         and all(len({name in trace for name in names}) == 1 for names in together)
+        and all(((0 <= u) & (u < 1)).all() for name, u in trace.items() if name.endswith(".u"))
         and notes.dtype.kind in "iu"
         and 0 <= notes.min() <= notes.max() < outcomes
         and all(type(number) is int and 0 <= number < 2**63 for number in (header["seed"], end, header["weights"]))
