@@ -54,8 +54,9 @@ class Params:
         xp, parts, left = array_module(self.flat), [], {name: list(arrays) for name, arrays in layers.items()}
         for name, view in self.views.items():
             layer = name.rpartition(".")[0]
+            assert left.get(layer) != [], f"no gradient for {name}"
             array = left[layer].pop(0) if layer in left else xp.zeros_like(view)
-            assert view.shape == array.shape, (name, view.shape, array.shape)
+            assert (view.shape, view.dtype) == (array.shape, array.dtype), (name, array.shape, array.dtype)
             parts.append(array.ravel())
         assert not any(left.values()), f"gradients of no weight: {[name for name in left if left[name]]}"
         return self.with_flat(xp.concatenate(parts))

@@ -7,7 +7,7 @@ The stop-gradient trick ("the sacred crutch", 26/12): no gradient flows through 
 dP/dp_v = prod_{u<v} (1 - p_u) instead of prod_{u!=v} (1 - p_u): a late, well-informed voice that is sure of a key no
 longer takes the earlier ones' credit. It is not the gradient of any loss; a check passes the factors in, as constants.
 
-Translation of this file: kernels/cuda/voices.py and voices.cu (the union), kernels/cuda/pointwise.py (the loss).
+Translation of this file: kernels/cuda/voices.py and voices.cu (the union).
 """
 
 from minigen.backend import array_module, replaceable

@@ -198,7 +198,7 @@ def main(ranks: Ranks):
     if ended == "flat":
         print("the held-out loss no longer falls, at the lowest rate")
     share = ahead.waited / max(state.seconds - earlier, 1e-3)
-    print(f"batches and draws: {share:.1%} of the time was spent waiting for them")
+    print(f"batches and draws: {share:.1%} of the time was spent making or awaiting them")
     best = checkpoint.load(path / "best.npz").header["metrics"]
     unit = model.unit + " and, of octaves, per key" * (c.keys == 12)
     print(f"best held-out loss {best['valid_loss']:.4f} ({unit}) at step {best['step']}; it is in {path}")

@@ -218,7 +218,9 @@ def judge_params(m):
     }
     same(params.gradients(parts).flat, np.repeat([1, 2, 3, 4, 5], [2400, 1600, 80, 1000, 50]))
     same(params.gradients({"b.1": parts["b.1"]}).flat, np.repeat([0, 4, 5], [4080, 1000, 50]))
-    for wrong in ({"c": parts["b.1"]}, {"b.1": (*parts["b.1"], np.ones(1))}):
+    wrongs = [{"c": parts["b.1"]}, {"b.1": (*parts["b.1"], np.ones(1))}, {"b.1": parts["b.1"][:1]}]
+    wrongs += [{"b.1": tuple(array.astype(np.float32) for array in parts["b.1"])}, {"b.1": parts["b.1"][::-1]}]
+    for wrong in wrongs:
         try:
             params.gradients(wrong)
         except AssertionError:

@@ -220,6 +220,8 @@ class TestShim:
         rng, (T, B) = np.random.default_rng(7), (5, 3)
         w, x = rng.random((T, B, len(lags))), (rng.random((T + past, B, K)) < 0.3).astype(float)
         hold(("read_forward", "read_backward"), [w, x, lags], rng.normal(size=(T, B, K)), ...)
+        with pytest.raises(AssertionError):  # a lag would reach before x
+            KERNELS["read_forward"](*single((w, x[past - max(lags) + 2 :], lags)))
 
     def test_octave_loss(self, order):
         hold_octave_loss(9, 5)

@@ -116,9 +116,9 @@ def plain_batch(rolls, past, steps, hop, key_shift, ends, sounding, stay, u) -> 
         keys = np.flatnonzero(struck.any(axis=0)).tolist()
         shifts = [m for m in range(-6, 6) if not stay or all(0 <= k + m < 88 for k in keys)] if key_shift else [0]
         shift = shifts[int(key * len(shifts))]
-        heard = np.zeros((0, 88), np.uint8) if sounding is None or sounding[n] is None else sounding[n]
+        known_roll = np.zeros((0, 88), np.uint8) if sounding is None or sounding[n] is None else sounding[n]
         rows.append(shifted(struck, shift))
-        sounds.append(shifted((padded(heard, s - 1, s + steps) > 0).astype(np.uint8), shift))
+        sounds.append(shifted((padded(known_roll, s - 1, s + steps) > 0).astype(np.uint8), shift))
         starts.append(s)
         masks.append([t < len(rolls[n]) for t in range(s, s + steps)])
         known.append(NO_END if end < ENDLESS else len(rolls[n]))
@@ -129,9 +129,9 @@ def plain_batch(rolls, past, steps, hop, key_shift, ends, sounding, stay, u) -> 
 
 @pytest.mark.parametrize("stay", [False, True])
 @pytest.mark.parametrize("key_shift", [False, True])
-@pytest.mark.parametrize("ends, heard", [(False, False), (True, False), (False, True), (True, True)])
+@pytest.mark.parametrize("ends, with_sounding", [(False, False), (True, False), (False, True), (True, True)])
 @pytest.mark.parametrize("past, steps, hop", [(8, 16, 4), (100, 16, 8), (1, 40, 40)])  # 100: longer than any song
-def test_a_batch_is_what_plain_loops_make(past, steps, hop, ends, heard, key_shift, stay):
+def test_a_batch_is_what_plain_loops_make(past, steps, hop, ends, with_sounding, key_shift, stay):
     """Of songs with velocities, bool ones, short ones, empty ones, one in which nothing is struck, one as wide as the
     keyboard; what sounds is not known in all."""
     rng = np.random.default_rng(1)
@@ -146,7 +146,7 @@ def test_a_batch_is_what_plain_loops_make(past, steps, hop, ends, heard, key_shi
         roll[:, :4] = roll[:, 85:] = 0  # so that with `stay` some shifts are left
     sounding = [None if n % 3 == 1 else (roll > 0) | (rng.random(roll.shape) < 0.1) for n, roll in enumerate(rolls)]
     sounding[3] = 90 * sounding[3].astype(np.uint8)
-    case = rolls, past, steps, hop, key_shift, ends, sounding if heard else None, stay
+    case = rolls, past, steps, hop, key_shift, ends, sounding if with_sounding else None, stay
     data, rows = Dataset(*case), [*range(100), 2**40]
     found, expected = (
         data.batch(3, "batch", 9, rows),

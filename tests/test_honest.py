@@ -120,7 +120,7 @@ def test_a_function_that_was_wrapped_is_another(monkeypatch):
     monkeypatch.setattr(linear, "sigmoid", wrapped(linear.sigmoid))
     monkeypatch.setattr(union, "cross_entropy_forward", wrapped(union.cross_entropy_forward))
     assert Originals("kernels/cpu/lstm.py", ("lstm", "linear")).edited()
-    assert Originals("kernels/cuda/pointwise.py", ("union",)).edited()
+    assert Originals("kernels/cuda/voices.py", ("union",)).edited()
 
 
 def test_code_that_was_swapped_and_names_that_were_added_are_edits(monkeypatch):

@@ -91,15 +91,15 @@ def _kernels_of_cpu(log, whole: bool):
     log("loading the kernels (compiled the first time, in about half a minute)")
     if cpu.REASON:
         log(f"take care: compiled kernels cannot be kept ({cpu.REASON}), and are compiled each time")
-    copies, each = None, [cpu.warm_up]
+    find_copy, warm_ups = None, [cpu.warm_up]
     if whole:
         from minigen.kernels.whole import copy_of, warm_up
 
-        copies = copy_of(standing("whole", log))
-        each.append(lambda: warm_up(copies))
+        find_copy = copy_of(standing("whole", log))
+        warm_ups.append(lambda: warm_up(find_copy))
     with ended_at_once():
-        cpu.warm_up_checked(lambda: [warm() for warm in each])
-    return cpu, copies
+        cpu.warm_up_checked(lambda: [warm() for warm in warm_ups])
+    return cpu, find_copy
 
 
 def use_kernels(choice: str, threads: int | None = None, log=lambda line: None, xp=np, playing: bool = False) -> str:
@@ -130,14 +130,14 @@ def use_kernels(choice: str, threads: int | None = None, log=lambda line: None, 
         threadpool_limits(threads)
         return "fast (CUDA)"
     try:
-        cpu, copies = _kernels_of_cpu(log, choice == "whole")
+        cpu, find_copy = _kernels_of_cpu(log, choice == "whole")
     except (ImportError, OSError) as error:  # Numba is missing, or switched off; the disk is full
         if choice != "auto":
             raise MinigenError(f"Numba cannot be used ({error}): use --kernels reference") from error
         threadpool_limits(threads)
         return f"reference, the array code (threads: {threads}; Numba cannot be used: {error})"
     threads = cpu.use_threads(threads)
-    install(standing("cpu", log), whole_copy=copies)
+    install(standing("cpu", log), whole_copy=find_copy)
     keep_memory()
     threadpool_limits(1)
     return f"{'whole' if choice == 'whole' else 'fast'} (Numba, threads: {threads})"

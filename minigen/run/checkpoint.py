@@ -1,4 +1,4 @@
-"""Checkpoints: an uncompressed .npz with a JSON header, checked array by array before anything is allocated.
+"""Checkpoints: an uncompressed .npz with a JSON header. Nothing is allocated that the file does not hold.
 
     header            JSON as bytes: magic, version, model, config, metrics, data, licence, command, training, arrays
     weights/NAME      every weight under its own name: np.load(path)["weights/local.Wx"]; what plays
@@ -25,6 +25,8 @@ from minigen.ladder import rung
 from minigen.params import Params
 
 MAGIC, VERSION = "minigen checkpoint", 1
+DAMAGED = "{} is cut short or damaged: copy it again, or use the run's other checkpoint"
+FOREIGN = "{} is not a minigen checkpoint: name a .npz that scripts/train.py wrote"
 TEXTS = ("model", "data", "licence", "command", "corpus")
 SPLIT_KINDS = {
     "seed": int,
@@ -115,6 +117,20 @@ def _fields_fit(header: dict) -> bool:
     )
 
 
+def _arrays(path: Path, only: str = "") -> dict[str, np.ndarray]:
+    """The arrays of a checkpoint, or `only` one. Raises MinigenError where the file is damaged, or is another."""
+    try:
+        return read_arrays(path, path.stat().st_size, only)  # arrays that are not compressed, as these are not
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged archive fails in as many ways as there are readers inside
+        if isinstance(error, OSError) and error.errno not in (None, EINVAL):  # EINVAL: an offset before the beginning
+            raise
+        with open(path, "rb") as file:
+            damaged = file.read(2) == b"PK" and not (only and isinstance(error, KeyError | ValueError))
+        raise MinigenError((DAMAGED if damaged else FOREIGN).format(path)) from error
+
+
 def load(path, device: str = "cpu") -> Trained:
     """Read a checkpoint, its weights on the `device` "cpu", "cuda" or "auto" (`backend.use_device`).
 
@@ -123,44 +139,36 @@ def load(path, device: str = "cpu") -> Trained:
     path = Path(path)
     if not path.is_file():
         raise MinigenError(f"there is no checkpoint {path}: train one with scripts/train.py, or name another")
-    broken = MinigenError(f"{path} is cut short or damaged: copy it again, or use the run's other checkpoint")
-    foreign = MinigenError(f"{path} is not a minigen checkpoint: name a .npz that scripts/train.py wrote")
     try:
-        length = path.stat().st_size  # of arrays that are not compressed, as these are not, no more is read
-        try:
-            header = json.loads(read_arrays(path, length, only="header")["header"].tobytes())
-        except (KeyError, ValueError) as error:
-            raise foreign from error
-        if not isinstance(header, dict) or header.get("magic") != MAGIC:
-            raise foreign
-        if header.get("version") != VERSION:
-            raise MinigenError(
-                f"{path} is a checkpoint of version {header.get('version')!r} and this minigen reads version "
-                f"{VERSION}: use the minigen that wrote it, or train again"
-            )
-        if not _fields_fit(header):
-            raise foreign
-        header |= {name: printable(header[name]) for name in TEXTS if header.get(name)}
+        header = json.loads(_arrays(path, only="header")["header"].tobytes())
+    except (ValueError, RecursionError):
+        header = None
+    if not isinstance(header, dict) or header.get("magic") != MAGIC:
+        raise MinigenError(FOREIGN.format(path))
+    if header.get("version") != VERSION:
+        raise MinigenError(
+            f"{path} is a checkpoint of version {header.get('version')!r} and this minigen reads version {VERSION}: "
+            f"use the minigen that wrote it, or train again"
+        )
+    if not _fields_fit(header):
+        raise MinigenError(FOREIGN.format(path))
+    header |= {name: printable(header[name]) for name in TEXTS if header.get(name)}
+    try:
         model = rung(header.get("model", ""))
         model = type(model)(model.config.with_fields(header.get("config")))
-        shapes = model.shapes()
-        size = sum(math.prod(shape) for shape in shapes.values())
-        expected = {f"weights/{name}": [list(shape), "<f4"] for name, shape in shapes.items()}
-        flat = [[size], "<f4"]
-        moments, raw = {"adam/m": flat, "adam/v": flat}, {"raw": flat}
-        if header.get("arrays") not in (expected, expected | moments, expected | raw | moments):
-            raise MinigenError(f"{path} does not hold the weights that its configuration asks for: train it again")
-        arrays = read_arrays(path, length)
-        del arrays["header"]
-        if {name: [list(array.shape), array.dtype.str] for name, array in arrays.items()} != header["arrays"]:
-            raise broken
-    except (MinigenError, MemoryError):
-        raise
-    except Exception as error:  # a damaged archive fails in as many ways as there are readers inside
-        if isinstance(error, OSError) and error.errno not in (None, EINVAL):  # EINVAL: an offset before the beginning
-            raise
-        with open(path, "rb") as file:
-            raise (broken if file.read(2) == b"PK" else foreign) from error
+    except ValueError as error:
+        raise MinigenError(DAMAGED.format(path)) from error
+    shapes = model.shapes()
+    size = sum(math.prod(shape) for shape in shapes.values())
+    expected = {f"weights/{name}": [list(shape), "<f4"] for name, shape in shapes.items()}
+    flat = [[size], "<f4"]
+    moments, raw = {"adam/m": flat, "adam/v": flat}, {"raw": flat}
+    if header.get("arrays") not in (expected, expected | moments, expected | raw | moments):
+        raise MinigenError(f"{path} does not hold the weights that its configuration asks for: train it again")
+    arrays = _arrays(path)
+    del arrays["header"]
+    if {name: [list(array.shape), array.dtype.str] for name, array in arrays.items()} != header["arrays"]:
+        raise MinigenError(DAMAGED.format(path))
     params = Params(shapes)
     for name, view in params.views.items():
         view[...] = arrays[f"weights/{name}"]

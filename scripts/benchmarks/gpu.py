@@ -20,7 +20,8 @@ from benchmarks.peers import PLAYED, T, problem
 from minigen.adam import Moments
 from minigen.kernels import use_kernels
 from minigen.music.dataset import Dataset
-from minigen.run.train import Run, learn
+from minigen.run.ahead import Ahead
+from minigen.run.train import READ, Run, inputs_of, update_on
 
 NAMES = ("minigen, reference", "minigen, kernels", "PyTorch, TF32 off", "PyTorch, TF32 on")
 WARM = 0.2  # seconds
@@ -31,7 +32,7 @@ It is given the notes, where minigen draws them. Its products are TF32 or float3
 BOUNDS = {NAMES[2]: 3.0}  # at B = 128: the kernels are at least this many times as fast; the goal is 5
 RECURRENCE = {"forward": 0.130, "backward": 0.200}  # ms, of 112 -> 100 at B = 128, T = 256, without its products
 WAYS = {NAMES[0]: "reference", NAMES[1]: "fast"}
-WHOLE = "minigen, whole training"
+WHOLE = {"minigen, whole training": True, "the same, no thread for batches": False}
 
 
 def floor(H: int, B: int, processors: int, kilohertz: int) -> float:
@@ -63,18 +64,22 @@ def in_turn(xp, calls: dict, rounds: int, times: int = CALLS, size: int = 4096) 
     return found
 
 
-def minigen_training(xp, B: int):
-    """A step as scripts/train.py takes it: its batch is made and uploaded, the losses are read now and then."""
+def minigen_training(xp, B: int, thread: bool):
+    """CALLS steps as scripts/train.py takes them: batches are made, by a thread or not, and uploaded; losses are read
+    every READ steps."""
     model, params, batch, _ = problem(T, B)
     data = Dataset.of(list(batch["roll"].swapaxes(0, 1)), model.config)
     flat = xp.asarray(params.flat)
     state = Run(params.with_flat(flat), Moments.of(flat), 1e-4)
+    ahead = Ahead(lambda step: inputs_of(model, data, 0, step, range(B)), thread)
 
-    def step():
-        learn(model, data, 0, B, 1e-4, steps=state.step + CALLS, run=state)
-        state.read()
+    def steps():
+        for _ in range(CALLS):
+            update_on(ahead.take(state.step), model, state)
+            if state.step % READ == 0:
+                state.read()
 
-    return step
+    return steps
 
 
 def on_card(make, tf32: bool = True):
@@ -152,7 +157,8 @@ def report(xp, rounds: int) -> tuple[list[str], list[str]]:
         calls = {name: peers.minigen_step(WAYS[name], 1, T, B, xp) for name in NAMES[:2]}
         calls |= {name: on_card(lambda B=B: peers.torch_step(1, T, B), name == NAMES[3]) for name in NAMES[2:]}
         found, memory = in_turn(xp, calls, rounds), {}
-        found[WHOLE] = np.divide(in_turn(xp, {WHOLE: minigen_training(xp, B)}, rounds, 1)[WHOLE], CALLS)
+        whole = {name: minigen_training(xp, B, thread) for name, thread in WHOLE.items()}
+        found |= {name: np.divide(times, CALLS) for name, times in in_turn(xp, whole, rounds, 1).items()}
         for name, call in calls.items():
             use_kernels(WAYS.get(name, "fast"), xp=xp)
             pool.free_all_blocks()

@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -29,10 +28,10 @@ PLAYING = ("minigen, playing, whole", "minigen, playing, fast", "minigen, playin
 LEARNING = ("minigen, learning, whole", "minigen, learning, fast", "PyTorch, learning")
 
 
-def problem(T: int, B: int, hidden: int = 100):
+def problem(T: int, B: int):
     """A model, weights, a batch and its uniforms, with the density of real music."""
-    c = replace(LADDER["pause-loss"].config, hidden=hidden, decoder_hidden=hidden)
-    model, rng = LADDER["pause-loss"](c), np.random.default_rng(0)
+    model, rng = LADDER["pause-loss"](), np.random.default_rng(0)
+    c = model.config
     roll = (rng.random((c.past + T, B, 88)) < 0.02).astype(np.uint8)
     batch = {"roll": roll, "start": np.zeros(B, np.int64), "mask": np.ones((T, B), bool)}
     u = uniforms(0, "benchmark", 0, range(B), (T, c.voices)).transpose(2, 1, 0)

@@ -3,11 +3,11 @@
 //
 // Mapping. A block is one row of the batch in one LSTM (blockIdx.x, blockIdx.y), and no block waits for
 // another. Lane 8q + s of a warp works for gate q of the warp's 8 units, unit s being its own; where H > 96, warp w also
-// has unit 96 + w, which is everybody's. In the forward pass a lane holds column q of those units in Wh, every 8th pair
+// has unit 96 + w, which all its lanes compute. In the forward pass a lane holds column q of those units in Wh, every 8th pair
 // of rows; in the backward pass the units' rows, every 32nd pair of columns. Partial sums meet by shuffles, so a unit's
 // gates never leave its warp, and a step has one barrier: when the new h (backward: da) lies in shared memory.
-// Budget. At most 12 warps of 9 * 14 weights per thread, under the 168 registers that 384 threads leave each other;
-// shared memory: two rows of h, or of da (3.5 KiB at most). What a step reads is fetched two steps ahead.
+// Budget. At most 12 warps of 9 * 14 weights per thread, under the 168 registers that each of 384 threads can have;
+// shared memory: two rows of h, or of da (3.5 KiB at most). What a step reads is fetched two steps before (the ninth unit in the backward pass: one).
 // Floor (an estimate by arithmetic, H = 100): 40,000 multiply-adds a step, 128 at a time, are 312 clocks.
 
 #define ALL 0xffffffffu
@@ -172,12 +172,12 @@ lstm_backward(int T, int L, const float *dh, const float *dc_last, const float *
         for EACH(m) {
             const int j = UNIT(m);
             const float own_t = own[0][m], c_0 = c_before[0][m], dh_t = d[0][m] + total[m];
-            const int ahead = m ? 1 : 2; // steps; the ninth unit has no registers for two
-            if (ahead == 2) own[0][m] = own[1][m], d[0][m] = d[1][m], c_before[0][m] = c_before[1][m];
-            if (j < H && t >= ahead) {
-                own[ahead - 1][m] = gates[gate - ahead * step + j];
-                d[ahead - 1][m] = dh[cell - ahead * B * H + j];
-                c_before[ahead - 1][m] = c[cell - ahead * B * H + of_c + j];
+            const int distance = m ? 1 : 2; // steps; the ninth unit has no registers for two
+            if (distance == 2) own[0][m] = own[1][m], d[0][m] = d[1][m], c_before[0][m] = c_before[1][m];
+            if (j < H && t >= distance) {
+                own[distance - 1][m] = gates[gate - distance * step + j];
+                d[distance - 1][m] = dh[cell - distance * B * H + j];
+                c_before[distance - 1][m] = c[cell - distance * B * H + of_c + j];
             }
             const float i = __shfl_sync(ALL, own_t, s), f = __shfl_sync(ALL, own_t, 8 + s);
             const float o = __shfl_sync(ALL, own_t, 16 + s), g = __shfl_sync(ALL, own_t, 24 + s);

@@ -26,8 +26,8 @@ def softmax_backward(dp, cache):
 
 
 def _read(name: str, T: int, a, x, lags, out):
-    """That kernel of reader.cu, a thread for each cell of `out`; refused as by a view of x: at least max(lags) - 1
-    steps come before the first input."""
+    """Launch that kernel of reader.cu, a thread for each cell of `out`: a (T, B, L) or (T, B, K), x (N, B, K) whose
+    last T steps are inputs. Raises AssertionError unless at least max(lags) - 1 steps come before them."""
     N, B, K = x.shape
     assert N - T + 1 >= max(lags)
     launch_over(out.size, "reader.cu", name, T, B, K, N - T, a, x, out, LAGS=",".join(map(str, lags)))

@@ -6,7 +6,7 @@
   3. nothing flows back through a draw, so all voices go back through time in one launch
 
 Voices without an LSTM or with a large one, more than 32 of them (a warp fetches the notes of all at once), and draws
-that are steered or forced are left to the array code, whose parts have kernels of their own.
+that are steered or forced are left to the array code, whose LSTMs and softmax have kernels of their own.
 """
 
 from typing import Any, NamedTuple
@@ -41,7 +41,7 @@ def voices_forward(params, features, V: int, state, given, temperature=1.0):
         return voices.voices_forward.reference(params, features, V, state, given, temperature)
     xp = array_module(features)
     layers = zip(*(params.layer(f"voice{v + 1}") + params.layer(f"head{v + 1}") for v in range(V)), strict=True)
-    Wx, Wh, b, W, head_b = (xp.stack(arrays, axis=n == 0) for n, arrays in enumerate(layers))
+    Wx, Wh, b, W, head_b = (xp.stack(arrays, axis=0 if n else 1) for n, arrays in enumerate(layers))  # Wx (F+K, V, 4H)
     h0, c0 = (xp.stack([state[f"voice{v + 1}.{part}"] for v in range(V)]) for part in "hc")
     (T, B, F), H, K = features.shape, Wh.shape[1], W.shape[2] - 1
     N, x = T * B, packed(features).reshape(T * B, F)

@@ -33,18 +33,18 @@ def copy_of(standing: dict):
     return find
 
 
-def warm_up(copies) -> None:
+def warm_up(find_copy) -> None:
     """Play two steps, and learn from one, by the copies for a model of a few cells: the rest is compiled now."""
     model = Final()
     model = Final(replace(model.config, lags=(4,), hidden=8, voices=1, voice_hidden=8, decoder_hidden=8))
     params = model.init(0)
     state, x = model.initial_state(params, 1), np.zeros((1, 88), np.uint8)
     given = {name: np.full(shape, 0.5, np.float32) for name, shape in model.draw_shapes(1).items()}
-    if Player := copies("Player", model, params, state):
+    if Player := find_copy("Player", model, params, state):
         playing = Player(model, params, state)
         for _ in range(2):
             playing.step(x, given)
-    if loss := copies("loss", model, params, state):
+    if loss := find_copy("loss", model, params, state):
         roll, mask = np.zeros((model.config.past + 2, 1, 88), np.uint8), np.ones((1, 1), bool)
         batch = {"roll": roll, "start": np.zeros(1, int), "mask": mask}
         loss(model, params, batch, model.draws(0, "training", 0, [0], 1), state)
