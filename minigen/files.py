@@ -4,6 +4,7 @@ import csv
 import io
 import math
 import os
+import stat
 import sys
 import zipfile
 from pathlib import Path
@@ -57,27 +58,40 @@ def write_csv(path, rows: list[dict]) -> None:
     write_atomically(path, lambda file: file.write(text.getvalue().encode("utf-8", "backslashreplace")))
 
 
-def read_arrays(path, largest: int = 2**30, only: str = "") -> dict[str, np.ndarray]:
+def opened(path, most: int | None = None):
+    """A file, open for reading bytes. Raises ValueError where it is a pipe, which might never be written, or a device,
+    which might never end, or is over `most` bytes; and OSError."""
+    found = os.stat(path)
+    if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):  # a folder is refused below
+        raise ValueError("it is no regular file")
+    if most and found.st_size > most:
+        raise ValueError(f"it is over {most} bytes")
+    return open(path, "rb")
+
+
+def read_arrays(path, largest: int | None = None, only: str = "") -> dict[str, np.ndarray]:
     """The arrays of an .npz by name, or `only` one of them. None is a pickle, and nothing is allocated that the file
     does not hold.
 
-    Raises ValueError where an array is not as long as its header says, or all are over `largest` bytes; and, as zipfile
-    and NumPy do, several other errors where the file is no such archive.
+    Raises ValueError where an array is not as long as its header says, or all are over `largest` bytes, if None over
+    those of the file, as all are that are compressed; and, as zipfile and NumPy do, several other errors where the file
+    is no such archive.
     """
     arrays = {}
-    with zipfile.ZipFile(path) as archive:
+    with opened(path) as file, zipfile.ZipFile(file) as archive:
+        largest = largest or os.fstat(file.fileno()).st_size
         if sum(info.file_size for info in archive.infolist()) > largest:
             raise ValueError(f"it is over {largest} bytes")
         for info in [archive.getinfo(f"{only}.npy")] if only else archive.infolist():
             if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise ValueError(info.filename)  # of the others a reader may unpack more than is asked for
-            with archive.open(info) as file:
-                version = np.lib.format.read_magic(file)
-                shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+            with archive.open(info) as part:
+                version = np.lib.format.read_magic(part)
+                shape, fortran, dtype = np.lib.format.read_array_header_1_0(part)
                 size = math.prod(shape) * dtype.itemsize
-                if version != (1, 0) or dtype.hasobject or file.tell() + size != info.file_size:
+                if version != (1, 0) or dtype.hasobject or part.tell() + size != info.file_size:
                     raise ValueError(info.filename)
-                array = np.frombuffer(file.read(size), dtype).reshape(shape, order="F" if fortran else "C")
+                array = np.frombuffer(part.read(size), dtype).reshape(shape, order="F" if fortran else "C")
                 arrays[info.filename.removesuffix(".npy")] = array
     return arrays
 

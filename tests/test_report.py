@@ -55,6 +55,14 @@ def test_a_silent_piece_is_silent_and_other_files_are_left_alone(run):
         (run / name).unlink()
 
 
+def test_names_of_files_in_a_run_folder_are_text(tmp_path):
+    for name in ('passage-1"><img src=x onerror=alert(1)>.png', "passage-2.png", "sample-\u00b2.mid"):
+        (tmp_path / name).touch()
+    rows = [{"step": 1, "seconds": 1.0, "valid_loss": 3.0}]
+    page = report_page(tmp_path, LADDER["ordered"](), {"command": "", "data": "", "licence": ""}, rows, {})
+    assert "<img src=x" not in page and "passage-2.png" in page and "const PIECES = [];" in page
+
+
 def test_the_norms_are_those_of_the_gradient():
     grads = Params({"a.W": (2, 2), "a.b": (2,), "b.W": (1, 1)}, dtype=np.float64)
     grads.flat[:] = [1, 2, 2, 4, 4, 2, 3]

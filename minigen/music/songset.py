@@ -17,6 +17,7 @@ import numpy as np
 from minigen.errors import MinigenError
 from minigen.files import read_arrays, write_atomically
 from minigen.metre import METRES, OLD_METRES
+from minigen.music.midi import LONGEST
 
 MAGIC, VERSION = "minigen song set", 2
 
@@ -99,8 +100,8 @@ class SongSet:
                 f"{path} is not a song set, or is cut short or damaged: copy it again, or name a folder of MIDI"
             ) from error
         raise MinigenError(
-            f"{path} is a song set of version {header['version']!r} and this minigen reads up to version {VERSION}: "
-            "make it again from its MIDI"
+            f"{path} is a song set of version {repr(header['version'])[:20]} and this minigen reads up to version "
+            f"{VERSION}: make it again from its MIDI"
         )
 
     @classmethod
@@ -114,6 +115,7 @@ class SongSet:
             and offsets.shape == (len(names) + 1,)
             and offsets[0] == 0
             and (np.diff(offsets) > 0).all()
+            and (np.diff(offsets) <= LONGEST).all()
             and all(isinstance(text, str) for text in [*names, *sum(refused + warnings, ())])
             and metre in METRES
             and type(held) is bool

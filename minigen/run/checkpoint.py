@@ -120,7 +120,7 @@ def _fields_fit(header: dict) -> bool:
 def _arrays(path: Path, only: str = "") -> dict[str, np.ndarray]:
     """The arrays of a checkpoint, or `only` one. Raises MinigenError where the file is damaged, or is another."""
     try:
-        return read_arrays(path, path.stat().st_size, only)  # arrays that are not compressed, as these are not
+        return read_arrays(path, only=only)
     except MemoryError:
         raise
     except Exception as error:  # a damaged archive fails in as many ways as there are readers inside
@@ -147,8 +147,8 @@ def load(path, device: str = "cpu") -> Trained:
         raise MinigenError(FOREIGN.format(path))
     if header.get("version") != VERSION:
         raise MinigenError(
-            f"{path} is a checkpoint of version {header.get('version')!r} and this minigen reads version {VERSION}: "
-            f"use the minigen that wrote it, or train again"
+            f"{path} is a checkpoint of version {repr(header.get('version'))[:20]} and this minigen reads version "
+            f"{VERSION}: use the minigen that wrote it, or train again"
         )
     if not _fields_fit(header):
         raise MinigenError(FOREIGN.format(path))

@@ -20,7 +20,6 @@ from minigen.run.meta import Meta, meta_draws
 from minigen.run.train import gradient_of
 
 MAGIC, VERSION = "minigen crash", 1
-LARGEST = 2**33  # bytes: a large batch has large draws
 LAST = ("step.nats", "loss.")  # of a trace: what is made of all the rest
 
 
@@ -47,7 +46,7 @@ def save_crash(path, model, params, batch: dict, given, seed: int, step: int, ra
 def load_crash(path) -> Crash:
     """A crash from its file. Raises MinigenError for any other file."""
     try:
-        arrays = read_arrays(path, LARGEST)
+        arrays = read_arrays(path)
         header = json.loads(arrays.pop("header").tobytes())
         if (header["magic"], header["version"]) != (MAGIC, VERSION):
             raise ValueError("another magic")

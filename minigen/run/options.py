@@ -1,5 +1,6 @@
 """The arguments of scripts/train.py, and what a resumed run keeps of them."""
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -75,8 +76,8 @@ def arguments(description: str):
         raise MinigenError("--held-out is the other part of the music that is named: name the part to train on too")
     args.command = shlex.join(["python", "scripts/train.py", *sys.argv[1:]])
     # a run may be resumed from another folder
-    args.sources = [str(Path(source).resolve()) for source in args.sources]
-    args.held_out = args.held_out and str(Path(args.held_out).resolve())
+    args.sources = [os.path.realpath(source) for source in args.sources]
+    args.held_out = args.held_out and os.path.realpath(args.held_out)
     if args.resume and args.resume.is_file():  # one step, with what is in the file
         names = {*KEPT, *ANEW, "metre", "set", "init", "out"} - {"kernels", "threads"}
         if others := sorted(name for name in names if getattr(args, name) not in (None, [])):

@@ -15,12 +15,14 @@ from minigen.backend import to_host
 from minigen.errors import MinigenError
 from minigen.files import read_arrays, write_atomically
 from minigen.ladder import rung
+from minigen.music.midi import LONGEST
 from minigen.ops import NO_END
 from minigen.run.checkpoint import Trained
 from minigen.run.finetune import MODES, Finetune, play_learning
 from minigen.run.sample import play
 
 MAGIC, VERSION = "minigen trace", 2
+LARGEST = 2**28  # bytes
 NAMES = ("A", "Bb", "B", "C", "C#", "D", "Eb", "E", "F", "F#", "G", "G#")
 GIVEN = ("voices.u", "cells.u", "decoder.u", "voices.allowed", "inject", "ceiling", "classes")  # what a step was given
 
@@ -45,7 +47,7 @@ def load_trace(path) -> dict:
     """The arrays by name, and the header. Raises MinigenError where it is no trace."""
     foreign = MinigenError(f"{path} is not a trace: name a .npz that scripts/sample.py --trace wrote")
     try:
-        trace = read_arrays(path)
+        trace = read_arrays(path, LARGEST)
         header = json.loads(trace["header"].tobytes())
         known = header["magic"], header["version"]
         model = model_of(header)
@@ -81,7 +83,7 @@ def _fits(trace: dict, header: dict, model) -> bool:
     together = ("voices.p", "voices.notes", "voices.u"), ("decoder.p", "decoder.u")
     notes, tune, end = trace.get("voices.notes", np.zeros(1, int)), header["finetune"], header.get("end", NO_END)
     return (
-        T > 0
+        0 < T <= LONGEST
         and trace["roll"].shape[1:] == (88,)
         and len(trace["roll"]) >= T
         and all(trace[name].shape == (T, *shape) for name, shape in shapes.items() if name in trace)
@@ -90,6 +92,7 @@ def _fits(trace: dict, header: dict, model) -> bool:
         and ("cells.P" in trace or "decoder.p" in trace)
         and all(len({name in trace for name in names}) == 1 for names in together)
         and all(((0 <= u) & (u < 1)).all() for name, u in trace.items() if name.endswith(".u"))
+        and all(((0 <= p) & (p < 1.001)).all() for name, p in trace.items() if name.endswith((".p", ".P", ".w")))
         and notes.dtype.kind in "iu"
         and 0 <= notes.min() <= notes.max() < outcomes
         and all(type(number) is int and 0 <= number < 2**63 for number in (header["seed"], end, header["weights"]))
@@ -155,7 +158,7 @@ def outcomes_of(header: dict) -> list[str]:
 def is_trace(path) -> bool:
     """Whether a file claims to be a trace, whatever is in it."""
     try:
-        return json.loads(read_arrays(path, only="header")["header"].tobytes())["magic"] == MAGIC
+        return json.loads(read_arrays(path, LARGEST, "header")["header"].tobytes())["magic"] == MAGIC
     except Exception:  # `load_trace` and `checkpoint.load` say what is wrong
         return False
 

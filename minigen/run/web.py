@@ -4,6 +4,7 @@ import json
 import re
 from html import escape
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 
@@ -38,7 +39,7 @@ def notes_of(path: Path) -> dict:
 
 
 def image(name: str, what: str) -> str:
-    return f'<p><img src="{name}" alt="{what}" loading="lazy"></p>'
+    return f'<p><img src="{escape(quote(name))}" alt="{what}" loading="lazy"></p>'
 
 
 def listed(path: Path) -> str:
@@ -57,12 +58,12 @@ def report_page(folder: Path, model, about: dict, rows: list[dict], baselines: d
     passages = sorted(path.name for path in folder.glob("passage-*.png"))
     pictures = {name: what for name, what in pictures.items() if (folder / name).exists()}
     pictures |= dict.fromkeys(passages[-1:], "what it makes of a held-out song")
-    older = "".join(name + image(name, "the same, earlier") for name in passages[:-1])
+    older = "".join(escape(name) + image(name, "the same, earlier") for name in passages[:-1])
     facts = {name: about[name] for name in FACTS} | {f"held out, {name}": value for name, value in baselines.items()}
     facts |= model.config.as_json() | last
     facts = {name: f"{value:.6g}" if isinstance(value, float) else str(value) for name, value in facts.items()}
     cells = [f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in facts.items()]
-    pieces = [path for path in sorted(folder.glob("sample-*.mid")) if path.stem[7:].isdigit() and path.is_file()]
+    pieces = [path for path in sorted(folder.glob("sample-*.mid")) if path.stem[7:].isdecimal() and path.is_file()]
     parts = {
         "title": escape(f"{folder.name}: {model.name}"),
         "state": escape(state),
