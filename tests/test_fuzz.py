@@ -65,7 +65,7 @@ def test_what_is_no_file_is_refused_at_once(read, what, tmp_path):
 
 @readers
 def test_a_small_file_unpacks_to_little(read, tmp_path, monkeypatch):
-    """Nothing is read where the arrays are larger than the file; a trace, which is compressed, has a limit of its own."""
+    """Nothing is read where the arrays are larger than the file; a trace, compressed, has a limit."""
     monkeypatch.setattr(trace, "LARGEST", 10**6)
     np.savez_compressed(tmp_path / "a.npz", header=np.zeros(10, np.uint8), rows=np.zeros(2 * 10**6, np.uint8))
     tracemalloc.start()

@@ -1,5 +1,6 @@
 """Bach's chorales, from the files that music21 carries. They are read where they are, and never shipped."""
 
+import os
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -98,7 +99,7 @@ def find_songs(
         return bach_chorales(log, metre), "bach"
     if not sources and corpus == "toys":
         return toy_songs(), "toys"
-    first = Path(sources[0] if sources else SONGS).resolve()
+    first = Path(os.path.realpath(sources[0] if sources else SONGS))
     name = first.name if first.is_dir() else first.stem
     return read_songs(sources or [SONGS], max_tracks, max_tempos, metre, once), name
 
