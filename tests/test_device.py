@@ -51,7 +51,8 @@ from minigen.run.train import Run, update, validate
 
 needs_a_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ on the PATH, which the shim needs")
 rungs = pytest.mark.parametrize("name", CONFIGS)
-playing = pytest.mark.parametrize("name", [name for name in CONFIGS if name != "decoder"])
+LEARNING = [(name, "reset") for name in CONFIGS if name != "decoder"]
+LEARNING += [(name, mode) for name in ("final", "ordered") for mode in MODES if mode != "reset"]
 ROLLS = songs_of(70, 40, 24)
 
 
@@ -263,8 +264,7 @@ def test_steering(at):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", MODES)
-@playing
+@pytest.mark.parametrize("name, mode", LEARNING)
 def test_learning_while_playing(name, mode, at):
     here, tune = fresh(at.model(name)), Finetune(mode, 1e-2 if at.exact else 1e-4, 2, window=12)
     there = here.on(at.xp)
