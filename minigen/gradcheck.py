@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minigen.checks.forms import called, gradients_of, in_form_of, input_of, outputs_of
 from minigen.errors import MinigenError
 from minigen.params import Params
 
@@ -49,24 +50,37 @@ def slope(function, x, direction, step: float = STEP) -> float:
 def check(forward, backward, inputs: dict, rng: np.random.Generator | None = None, bound: float = BOUND) -> list[Row]:
     """Check your own layer: a Row for every input that has a gradient.
 
-    forward(*inputs.values()) -> out, cache, where out is an array, or a tuple, list or dict of arrays
+    forward(*inputs.values()) -> out, cache, where out is an array, or a flat tuple, list or dict of arrays
     backward(dout, cache) -> the gradients of the inputs, in their order or by name; None for one that is not made
-    inputs: name -> array of floats; one of whole numbers or truth values is a constant, and its gradient None
+    inputs: name -> array of floats (made float64); one of whole numbers or truth values is a constant: no gradient
 
-    Raises MinigenError, which says what is wrong, where nothing would be checked (complex numbers, no gradient, no
-    element), or not what is meant: float32, edits in place, an answer that is another one when called twice, a kink.
+    Raises MinigenError, which says what is wrong, where nothing would be checked (complex
+    numbers, no gradient, no element), or not what is meant: float32, masks, edits in place, an answer that is another
+    one when called twice, a kink.
     """
+    if not isinstance(inputs, dict):
+        raise MinigenError("inputs should be a dict, name -> array, in the order in which forward takes them")
     rng = rng or np.random.default_rng(0)
-    values = [_input(name, value) for name, value in inputs.items()]
+    values = [input_of(name, value) for name, value in inputs.items()]
     given = [value.copy() for value in values]
-    out, cache, outputs = _called(forward, values)
+
+    def run(*values) -> list:
+        """out, cache, and the arrays of out."""
+        result = called(forward, "forward", inputs, *values)
+        if not (isinstance(result, tuple) and len(result) == 2):
+            raise MinigenError("forward should return (out, cache), where out may be a tuple, list or dict of arrays")
+        return [*result, outputs_of(result[0])]
+
+    out, cache, outputs = run(*values)
     _untouched("forward", inputs, values, given)
-    if not all(map(np.array_equal, outputs, _called(forward, values)[2])):
+    again = run(*values)[2]
+    if len(again) != len(outputs) or not all(map(np.array_equal, outputs, again)):
         raise MinigenError("forward gives another answer when called twice: pass what it draws in as an input")
     dout = [np.asarray(rng.normal(size=y.shape)) for y in outputs]
     kept, answers = [d.copy() for d in dout], []
     for _ in range(2):
-        answers.append(_in_order(backward(_like(out, dout), cache), inputs, values))
+        answer = called(backward, "backward", ["dout", "cache"], in_form_of(out, dout), cache)
+        answers.append(gradients_of(answer, inputs, values))
         _untouched("backward", inputs, values, given)
         _untouched("backward", ["dout"] * len(dout), dout, kept)
     for name, grad, again in zip(inputs, *answers, strict=True):
@@ -75,7 +89,9 @@ def check(forward, backward, inputs: dict, rng: np.random.Generator | None = Non
 
     def scalar(k: int, x) -> float:
         """L where input k is x."""
-        moved = _called(forward, [*values[:k], x, *values[k + 1 :]])[2]
+        moved = run(*values[:k], x, *values[k + 1 :])[2]
+        if [y.shape for y in moved] != [d.shape for d in dout]:
+            raise MinigenError(f"the shape of out depends on the numbers in {list(inputs)[k]}, so out has no slope")
         return sum(np.sum(d * y) for d, y in zip(dout, moved, strict=True))
 
     rows = []
@@ -118,77 +134,10 @@ def _sides(loss, here: float, x, direction, h: float) -> tuple[float, float]:
     return abs(right - left) / h, max(abs(right), abs(left)) / h
 
 
-def _called(forward, values: list) -> list:
-    """out, cache, and the arrays of out."""
-    result = forward(*values)
-    if not (isinstance(result, tuple) and len(result) == 2):
-        raise MinigenError("forward should return (out, cache), where out may be a tuple, list or dict of arrays")
-    return [*result, _outputs(result[0])]
-
-
 def _untouched(which: str, names, arrays, before) -> None:
     for name, array, copy in zip(names, arrays, before, strict=True):
         if not np.array_equal(array, copy):
             raise MinigenError(f"{which} edits {name} in place: edit a copy of it")
-
-
-def _input(name: str, value) -> np.ndarray:
-    value = np.array(value)
-    if value.dtype.kind not in "fiub":
-        remedy = "give its real and imaginary part as two inputs" if value.dtype.kind == "c" else "give floats"
-        raise MinigenError(f"{name} is {value.dtype}, which is not checked: {remedy}")
-    if not value.size or not np.isfinite(value).all():
-        raise MinigenError(f"{name} {'holds NaN or infinity' if value.size else 'has no element'}: give other numbers")
-    return value.astype(np.float64) if value.dtype.kind == "f" else value
-
-
-def _outputs(out) -> list[np.ndarray]:
-    """The arrays of what forward returned."""
-    parts = out.values() if isinstance(out, dict) else out if isinstance(out, tuple | list) else [out]
-    arrays = [np.array(part) for part in parts]
-    for array in arrays:
-        if array.dtype != np.float64:
-            raise MinigenError(f"forward returns {array.dtype}: float64 in should be float64 out, in every output")
-        if not np.isfinite(array).all():
-            raise MinigenError("forward returns NaN or infinity: give other inputs")
-    if not sum(array.size for array in arrays):
-        raise MinigenError("forward returns no number: there is nothing to check")
-    return arrays
-
-
-def _like(out, arrays: list):
-    """Arrays in the form of `out`."""
-    if isinstance(out, dict):
-        return dict(zip(out, arrays, strict=True))
-    if isinstance(out, tuple | list):
-        return type(out)(*arrays) if hasattr(out, "_fields") else type(out)(arrays)
-    return arrays[0]
-
-
-def _in_order(answer, inputs: dict, values: list) -> list:
-    """What backward returned, a copy of each gradient, in the order of the inputs."""
-    if isinstance(answer, dict):
-        if unknown := set(answer) - set(inputs):
-            raise MinigenError(f"backward returned a gradient of {unknown.pop()}, which is no input")
-        answer = [answer.get(name) for name in inputs]
-    grads = list(answer) if isinstance(answer, tuple | list) else [answer]
-    if len(grads) != len(inputs):
-        raise MinigenError(
-            f"backward returned {len(grads)} gradients for {len(inputs)} inputs: None stands for one left out"
-        )
-    return [None if grad is None else _gradient(name, np.array(grad), value)
-            for name, grad, value in zip(inputs, grads, values, strict=True)]  # fmt: skip
-
-
-def _gradient(name: str, grad, value) -> np.ndarray:
-    """The gradient of an input, if it can be one."""
-    if value.dtype.kind != "f":
-        raise MinigenError(f"{name} holds whole numbers, which have no gradient: give floats, or return None for it")
-    if grad.dtype.kind not in "fiu":
-        raise MinigenError(f"d{name} is {grad.dtype}: the gradient of real numbers is real numbers")
-    if grad.shape != value.shape:
-        raise MinigenError(f"d{name} has shape {grad.shape} and {name} has {value.shape}: check backward's order")
-    return grad
 
 
 def toy_batch(model, T: int, B: int, seed: int = 0, density: float = 0.03) -> dict:
