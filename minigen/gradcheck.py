@@ -1,8 +1,8 @@
 """Gradient checks by direction, in float64, with a random upstream gradient.
 
-For every argument x of `forward` a random direction d is drawn, and the change of `L = sum dout * out` along it, by
-central differences, is held against `sum dx * d` from `backward`. One wrong line anywhere in backward moves that sum;
-shape checks and loose absolute tolerances accept what this refuses.
+For every argument x of `forward` a random direction d is drawn (in `check` a second one, for the small parts), and the
+change of `L = sum dout * out` along it, by central differences, is held against `sum dx * d` from `backward`. One wrong
+line anywhere in backward moves that sum; shape checks and loose absolute tolerances accept what this refuses.
 
 `check` is for a layer of your own (README.md, *In code*, has one), `check_model` for a whole rung.
 """
@@ -20,14 +20,17 @@ STEP = 5e-5
 
 
 class Row(NamedTuple):
-    """One line of the table: the gradient of which tensor, its relative error along a direction, the verdict."""
+    """One line of the table: the gradient of which tensor, its relative error along a direction, the verdict; whether
+    the slope and the gradient are both 0, so that `ok` says little."""
 
     tensor: str
     error: float
     ok: bool
+    zero: bool = False
 
     def __str__(self):
-        return f"{self.tensor:24} {self.error:9.1e}  {'ok' if self.ok else 'WRONG'}"
+        words = "ok, but both are 0 here: nothing was exercised" if self.zero else "ok" if self.ok else "WRONG"
+        return f"{self.tensor:24} {self.error:9.1e}  {words}"
 
 
 def relative_error(a: float, b: float) -> float:
@@ -38,13 +41,13 @@ def relative_error(a: float, b: float) -> float:
 
 
 def slope(function, x, direction, step: float = STEP) -> float:
-    """The derivative of function(x) along a direction, by central differences of the fourth order.
+    """The derivative of function(x), or of its sum, along a direction, by central differences of the fourth order.
 
     The second order is not enough: along a direction of 400,000 components its curvature error reaches 1e-6.
     """
     near = function(x + step * direction) - function(x - step * direction)
     far = function(x + 2 * step * direction) - function(x - 2 * step * direction)
-    return float((8 * near - far) / (12 * step))
+    return float(np.sum((8 * near - far) / (12 * step)))
 
 
 def check(forward, backward, inputs: dict, rng: np.random.Generator | None = None, bound: float = BOUND) -> list[Row]:
@@ -54,14 +57,15 @@ def check(forward, backward, inputs: dict, rng: np.random.Generator | None = Non
     backward(dout, cache) -> the gradients of the inputs, in their order or by name; None for one that is not made
     inputs: name -> array of floats (made float64); one of whole numbers or truth values is a constant: no gradient
 
-    Raises MinigenError, which says what is wrong, where nothing would be checked (complex
+    A row in which slope and gradient are both 0 is ok, and says so: a backward of zeros would be too, so move the
+    input to where it matters. Raises MinigenError, which says what is wrong, where nothing would be checked (complex
     numbers, no gradient, no element), or not what is meant: float32, masks, edits in place, an answer that is another
-    one when called twice, a kink.
+    one when called twice, numbers that hide their change by rounding, a kink.
     """
     if not isinstance(inputs, dict):
         raise MinigenError("inputs should be a dict, name -> array, in the order in which forward takes them")
     rng = rng or np.random.default_rng(0)
-    values = [input_of(name, value) for name, value in inputs.items()]
+    values = [input_of(name, value, STEP) for name, value in inputs.items()]
     given = [value.copy() for value in values]
 
     def run(*values) -> list:
@@ -87,50 +91,70 @@ def check(forward, backward, inputs: dict, rng: np.random.Generator | None = Non
         if not np.array_equal(grad, again, equal_nan=grad is not None):
             raise MinigenError(f"backward gives another d{name} when called twice: it edits its cache, or draws")
 
-    def scalar(k: int, x) -> float:
-        """L where input k is x."""
+    def loss(k: int, x) -> np.ndarray:
+        """What is summed to L, where input k is x: kept apart, since what is large would hide what is small."""
         moved = run(*values[:k], x, *values[k + 1 :])[2]
         if [y.shape for y in moved] != [d.shape for d in dout]:
             raise MinigenError(f"the shape of out depends on the numbers in {list(inputs)[k]}, so out has no slope")
-        return sum(np.sum(d * y) for d, y in zip(dout, moved, strict=True))
+        return np.concatenate([np.ravel(d * y) for d, y in zip(dout, moved, strict=True)])
 
-    rows = []
-    for k, (name, grad) in enumerate(zip(inputs, answers[0], strict=True)):
-        if grad is not None:
-            direction = rng.normal(size=values[k].shape)
-            claimed = float(np.sum(grad * direction))
-            error = _error(lambda x, k=k: scalar(k, x), name, values[k], direction, claimed, bound)
-            rows.append(Row(f"d{name}", error, error <= bound))
+    rows = [
+        _row(lambda x, k=k: loss(k, x), name, values[k], grad, rng, bound)
+        for k, (name, grad) in enumerate(zip(inputs, answers[0], strict=True))
+        if grad is not None
+    ]
     if not rows:
         raise MinigenError("backward returned no gradient, so nothing was checked: return one for each input")
     return rows
 
 
-def _error(loss, name: str, x, direction, claimed: float, bound: float) -> float:
-    """The relative error of a slope that is claimed. Where it is too large, there must be one slope to be held against:
-    two of several steps must find the same (a large one may step over a kink), and it must be that of both sides."""
-    error = relative_error(slope(loss, x, direction), claimed)
-    if error <= bound or not np.isfinite(claimed):
-        return error
-    found = [slope(loss, x, direction, STEP / 10**n) for n in range(4)]
-    apart = [relative_error(one, other) for one, other in zip(found, found[1:], strict=False)]
-    here = loss(x)
-    if np.finfo(float).eps * abs(here) / STEP > 0.1 * bound * max(abs(found[0]), abs(claimed)):
+def _row(loss, name: str, x, grad, rng, bound: float) -> Row:
+    """Along two directions: a random one; and one with the gradient's signs that is the longer the smaller a component
+    is, down to what rounding hides, so that a small wrong one counts as much as a large one."""
+    direction, size = rng.normal(size=x.shape), np.abs(grad)
+    if not np.isfinite(grad).all():
+        return Row(f"d{name}", float("inf"), False)
+    rounding = np.finfo(float).eps * float(np.sum(np.abs(loss(x))) + np.sum(size * np.abs(x)))  # of a change of L
+    least = np.clip(100 * rounding / STEP / bound, size.min(), size.max()) + np.finfo(float).tiny
+    even = np.copysign(direction * least / np.maximum(size, least), grad)
+    found = [_error(loss, name, x, d, float(np.sum(grad * d)), rounding, bound) for d in (direction, even)]
+    error = max(error for error, _ in found)
+    return Row(f"d{name}", error, error <= bound, all(zero for _, zero in found))
+
+
+def _error(loss, name: str, x, direction, claimed: float, rounding: float, bound: float) -> tuple[float, bool]:
+    """The relative error of a slope that is claimed; whether both are 0, but for rounding.
+
+    Where they differ, there must be one slope to be held against: two of several steps must find the same (a large one
+    may step over a kink), or it must vanish with the step; and it must be that of both sides.
+    """
+    found = [slope(loss, x, direction)]
+    error = relative_error(found[0], claimed)
+    if error <= bound and claimed:
+        return error, False
+    noise, largest = 10 * rounding / STEP, max(abs(found[0]), abs(claimed))
+    if noise > bound * (largest if largest > noise else 1):
         raise MinigenError(
-            f"out is too large beside its change along {name}, which rounding hides: take away what is constant in it"
+            f"{name} or out is too large beside the change of out along {name}, which rounding hides: take away what "
+            f"is constant in out, or scale {name} down"
         )
-    (wide, _), (narrow, size) = (_sides(loss, here, x, direction, h) for h in (STEP, STEP / 10))
-    if min(apart) > bound or (narrow > 0.5 * wide and narrow > 1e-5 * size):
+    found += [slope(loss, x, direction, STEP / 10**n) for n in (1, 2, 3)]
+    apart = [relative_error(one, other) for one, other in zip(found, found[1:], strict=False)]
+    flat = abs(found[0]) <= noise or (min(apart) > bound and abs(found[3]) < 2e-3 * abs(found[0]))
+    (wide, _), (narrow, size) = (_sides(loss, x, direction, h) for h in (STEP, STEP / 10))
+    if (min(apart) > bound and not flat) or narrow > max(0.5 * wide, 1e-5 * size, 10 * noise):
         raise MinigenError(
             f"out has no slope along {name} here: a kink, as of relu at 0 (move {name} away from it), or float32 inside"
         )
-    return relative_error(found[1 + int(np.argmin(apart))], claimed)
+    measured = 0.0 if flat else found[1 + int(np.argmin(apart))]
+    zero = not measured and abs(claimed) <= noise
+    return 0.0 if zero else relative_error(measured, claimed), zero
 
 
-def _sides(loss, here: float, x, direction, h: float) -> tuple[float, float]:
+def _sides(loss, x, direction, h: float) -> tuple[float, float]:
     """How far the slopes to the right and to the left of x are apart (of a smooth function: in proportion to h), and
     how large they are."""
-    right, left = loss(x + h * direction) - here, here - loss(x - h * direction)
+    right, left = (float(np.sum(sign * (loss(x + sign * h * direction) - loss(x)))) for sign in (1, -1))
     return abs(right - left) / h, max(abs(right), abs(left)) / h
 
 

@@ -97,8 +97,16 @@ WRONG = {  # forward of x, backward, x, the sentence
     ),
     "words for a gradient": (lambda x: (x, x), lambda dy, x: [None, "a"][1:], X, "dx is <U1, which is not checked"),
     "an output that hides its change": (
-        lambda x: (x + 1e6, x), lambda dy, x: 2 * dy, X, "out is too large beside its change along x"
+        lambda x: (x + 1e6, x), lambda dy, x: 2 * dy, X, "x or out is too large beside the change of out along x"
     ),
+    "zeros beside an output that hides its change": (
+        lambda x: (x**2 + 1e13, x), lambda dy, x: 0 * dy, X, "x or out is too large beside the change of out along x"
+    ),
+    "zeros beside a masked output": (
+        lambda x: (np.where(x > 0, x, -1e30), x), lambda dy, x: 0 * dy, X, "x or out is too large beside the change"
+    ),
+    "a step that is lost": (lambda x: (x**2, x), lambda dy, x: 0 * dy, [1, 1e13], "x holds 1.0e.13, which a step of"),
+    "a cusp": (lambda x: (abs(x), x), lambda dy, x: 0 * dy, np.zeros(3), "no slope along x here: a kink"),
     "a float32 gradient": (lambda x: (x, x), lambda dy, x: dy.astype("f4"), X, "dx is float32: the gradient"),
     "a mask": (lambda x: (x, x), lambda dy, x: dy, np.ma.array(X, mask=X > 0), "x is a masked array, and the mask"),
     "a mask comes out": (lambda x: (np.ma.array(x), x), lambda dy, x: dy, X, "an output of forward is a masked array"),
@@ -138,6 +146,41 @@ def test_what_cannot_be_checked_is_no_success(what):
     forward, backward, x, sentence = WRONG[what]
     with pytest.raises(MinigenError, match=sentence):
         check(forward, backward, {"x": x})
+
+
+@pytest.mark.parametrize("small", [1.0, 0.0])
+def test_a_small_part_does_not_hide_behind_a_large_one(small):
+    scale, x = np.array([1e8, small]), {"x": [0.3, 0.7]}
+    assert check(lambda x: (x * scale, x), lambda dy, x: dy * scale, x)[0].ok
+    assert not check(lambda x: (x * scale, x), lambda dy, x: dy * [1e8, 5.0], x)[0].ok
+    assert not check(lambda x: (x * scale, x), lambda dy, x: dy * [1e8, 1.0 - small], x)[0].ok
+
+
+def test_large_outputs_beside_do_not_hide_a_slope():
+    """Masked logits."""
+    (row,) = check(lambda x: (np.where(x > 0, x, -1e30), x), lambda dy, x: dy * (x > 0), {"x": X})
+    assert row.ok and not row.zero
+
+
+ZERO = {  # the slope is 0
+    "a dead relu": (lambda x: (np.maximum(x, 0), x), lambda dy, x: dy * (x > 5), -abs(X)),
+    "a constant": (lambda x: (np.ones(3), x), lambda dy, x: 0 * x, X),
+    "shares": (lambda x: (np.sum(np.exp(x) / np.exp(x).sum()), x), lambda dy, x: 0 * x, X),
+    "what a mean takes away": (lambda x: (X + x - (X + x).mean(), x), lambda dy, x: np.sum(dy - dy.mean()), 0.3),
+    "a staircase": (lambda x: (x.round(3), x), lambda dy, x: 0 * x, X),
+    "a parabola of two halves": (lambda x: (x * abs(x), x), lambda dy, x: 2 * dy * abs(x), np.zeros(3)),
+    "the fifth power": (lambda x: (x**5, x), lambda dy, x: 5 * dy * x**4, np.zeros(3)),
+}
+
+
+@pytest.mark.parametrize("what", ZERO)
+def test_a_slope_of_zero_is_called_one(what):
+    """And a claim that it is another is wrong."""
+    forward, backward, x = ZERO[what]
+    (row,) = check(forward, backward, {"x": x})
+    assert row.ok and row.zero and str(row).endswith("ok, but both are 0 here: nothing was exercised")
+    (row,) = check(forward, lambda dy, x: np.ones_like(x), {"x": x})
+    assert not row.ok and str(row).endswith("WRONG")
 
 
 def test_a_kink_beside_the_inputs_is_stepped_over():

@@ -28,8 +28,8 @@ def is_double(array) -> bool:
     return array.dtype.newbyteorder("=") == np.float64
 
 
-def input_of(name: str, value) -> np.ndarray:
-    """In float64, if it holds floats."""
+def input_of(name: str, value, step: float) -> np.ndarray:
+    """In float64, if it holds floats, and small enough for a step to move it."""
     value = array_of(name, value)
     if value.dtype.kind == "c":
         raise MinigenError(
@@ -37,7 +37,14 @@ def input_of(name: str, value) -> np.ndarray:
         )
     if not value.size or not np.isfinite(value).all():
         raise MinigenError(f"{name} {'holds NaN or infinity' if value.size else 'has no element'}: give other numbers")
-    return value.astype(np.float64) if value.dtype.kind == "f" else value
+    if value.dtype.kind != "f":
+        return value
+    value = value.astype(np.float64)
+    if np.any(value + step == value):
+        raise MinigenError(
+            f"{name} holds {abs(value).max():.1e}, which a step of {step:g} does not move: scale it down"
+        )
+    return value
 
 
 def called(function, which: str, names, *values):
