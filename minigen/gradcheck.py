@@ -1,8 +1,8 @@
 """Gradient checks by direction, in float64, with a random upstream gradient.
 
-For every argument x of `forward` a random direction d is drawn, and the change of `L = sum dout * out` along it, by
-central differences, is held against `sum dx * d` from `backward`. One wrong line anywhere in backward moves that sum;
-shape checks and loose absolute tolerances accept what this refuses.
+For every argument x of `forward` a random direction d is drawn (in `check` a second one, for the small parts), and the
+change of `L = sum dout * out` along it, by central differences, is held against `sum dx * d` from `backward`. One wrong
+line anywhere in backward moves that sum; shape checks and loose absolute tolerances accept what this refuses.
 
 `check` is for a layer of your own (README.md, *In code*, has one), `check_model` for a whole rung.
 """
@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minigen.checks.forms import called, gradients_of, in_form_of, input_of, outputs_of
 from minigen.errors import MinigenError
 from minigen.params import Params
 
@@ -19,14 +20,17 @@ STEP = 5e-5
 
 
 class Row(NamedTuple):
-    """One line of the table: the gradient of which tensor, its relative error along a direction, the verdict."""
+    """One line of the table: the gradient of which tensor, its relative error along a direction, the verdict; whether
+    the slope and the gradient are both 0, so that `ok` says little."""
 
     tensor: str
     error: float
     ok: bool
+    zero: bool = False
 
     def __str__(self):
-        return f"{self.tensor:24} {self.error:9.1e}  {'ok' if self.ok else 'WRONG'}"
+        words = "ok, but both are 0 here: nothing was exercised" if self.zero else "ok" if self.ok else "WRONG"
+        return f"{self.tensor:24} {self.error:9.1e}  {words}"
 
 
 def relative_error(a: float, b: float) -> float:
@@ -37,158 +41,127 @@ def relative_error(a: float, b: float) -> float:
 
 
 def slope(function, x, direction, step: float = STEP) -> float:
-    """The derivative of function(x) along a direction, by central differences of the fourth order.
+    """The derivative of function(x), or of its sum, along a direction, by central differences of the fourth order.
 
     The second order is not enough: along a direction of 400,000 components its curvature error reaches 1e-6.
     """
     near = function(x + step * direction) - function(x - step * direction)
     far = function(x + 2 * step * direction) - function(x - 2 * step * direction)
-    return float((8 * near - far) / (12 * step))
+    return float(np.sum((8 * near - far) / (12 * step)))
 
 
 def check(forward, backward, inputs: dict, rng: np.random.Generator | None = None, bound: float = BOUND) -> list[Row]:
     """Check your own layer: a Row for every input that has a gradient.
 
-    forward(*inputs.values()) -> out, cache, where out is an array, or a tuple, list or dict of arrays
+    forward(*inputs.values()) -> out, cache, where out is an array, or a flat tuple, list or dict of arrays
     backward(dout, cache) -> the gradients of the inputs, in their order or by name; None for one that is not made
-    inputs: name -> array of floats; one of whole numbers or truth values is a constant, and its gradient None
+    inputs: name -> array of floats (made float64); one of whole numbers or truth values is a constant: no gradient
 
-    Raises MinigenError, which says what is wrong, where nothing would be checked (complex numbers, no gradient, no
-    element), or not what is meant: float32, edits in place, an answer that is another one when called twice, a kink.
+    A row in which slope and gradient are both 0 is ok, and says so: a backward of zeros would be too, so move the
+    input to where it matters. Raises MinigenError, which says what is wrong, where nothing would be checked (complex
+    numbers, no gradient, no element), or not what is meant: float32, masks, edits in place, an answer that is another
+    one when called twice, numbers that hide their change by rounding, a kink.
     """
+    if not isinstance(inputs, dict):
+        raise MinigenError("inputs should be a dict, name -> array, in the order in which forward takes them")
     rng = rng or np.random.default_rng(0)
-    values = [_input(name, value) for name, value in inputs.items()]
+    values = [input_of(name, value, STEP) for name, value in inputs.items()]
     given = [value.copy() for value in values]
-    out, cache, outputs = _called(forward, values)
+
+    def run(*values) -> list:
+        """out, cache, and the arrays of out."""
+        result = called(forward, "forward", inputs, *values)
+        if not (isinstance(result, tuple) and len(result) == 2):
+            raise MinigenError("forward should return (out, cache), where out may be a tuple, list or dict of arrays")
+        return [*result, outputs_of(result[0])]
+
+    out, cache, outputs = run(*values)
     _untouched("forward", inputs, values, given)
-    if not all(map(np.array_equal, outputs, _called(forward, values)[2])):
+    again = run(*values)[2]
+    if len(again) != len(outputs) or not all(map(np.array_equal, outputs, again)):
         raise MinigenError("forward gives another answer when called twice: pass what it draws in as an input")
     dout = [np.asarray(rng.normal(size=y.shape)) for y in outputs]
     kept, answers = [d.copy() for d in dout], []
     for _ in range(2):
-        answers.append(_in_order(backward(_like(out, dout), cache), inputs, values))
+        answer = called(backward, "backward", ["dout", "cache"], in_form_of(out, dout), cache)
+        answers.append(gradients_of(answer, inputs, values))
         _untouched("backward", inputs, values, given)
         _untouched("backward", ["dout"] * len(dout), dout, kept)
     for name, grad, again in zip(inputs, *answers, strict=True):
         if not np.array_equal(grad, again, equal_nan=grad is not None):
             raise MinigenError(f"backward gives another d{name} when called twice: it edits its cache, or draws")
 
-    def scalar(k: int, x) -> float:
-        """L where input k is x."""
-        moved = _called(forward, [*values[:k], x, *values[k + 1 :]])[2]
-        return sum(np.sum(d * y) for d, y in zip(dout, moved, strict=True))
+    def loss(k: int, x) -> np.ndarray:
+        """What is summed to L, where input k is x: kept apart, since what is large would hide what is small."""
+        moved = run(*values[:k], x, *values[k + 1 :])[2]
+        if [y.shape for y in moved] != [d.shape for d in dout]:
+            raise MinigenError(f"the shape of out depends on the numbers in {list(inputs)[k]}, so out has no slope")
+        return np.concatenate([np.ravel(d * y) for d, y in zip(dout, moved, strict=True)])
 
-    rows = []
-    for k, (name, grad) in enumerate(zip(inputs, answers[0], strict=True)):
-        if grad is not None:
-            direction = rng.normal(size=values[k].shape)
-            claimed = float(np.sum(grad * direction))
-            error = _error(lambda x, k=k: scalar(k, x), name, values[k], direction, claimed, bound)
-            rows.append(Row(f"d{name}", error, error <= bound))
+    rows = [
+        _row(lambda x, k=k: loss(k, x), name, values[k], grad, rng, bound)
+        for k, (name, grad) in enumerate(zip(inputs, answers[0], strict=True))
+        if grad is not None
+    ]
     if not rows:
         raise MinigenError("backward returned no gradient, so nothing was checked: return one for each input")
     return rows
 
 
-def _error(loss, name: str, x, direction, claimed: float, bound: float) -> float:
-    """The relative error of a slope that is claimed. Where it is too large, there must be one slope to be held against:
-    two of several steps must find the same (a large one may step over a kink), and it must be that of both sides."""
-    error = relative_error(slope(loss, x, direction), claimed)
-    if error <= bound or not np.isfinite(claimed):
-        return error
-    found = [slope(loss, x, direction, STEP / 10**n) for n in range(4)]
-    apart = [relative_error(one, other) for one, other in zip(found, found[1:], strict=False)]
-    here = loss(x)
-    if np.finfo(float).eps * abs(here) / STEP > 0.1 * bound * max(abs(found[0]), abs(claimed)):
+def _row(loss, name: str, x, grad, rng, bound: float) -> Row:
+    """Along two directions: a random one; and one with the gradient's signs that is the longer the smaller a component
+    is, down to what rounding hides, so that a small wrong one counts as much as a large one."""
+    direction, size = rng.normal(size=x.shape), np.abs(grad)
+    if not np.isfinite(grad).all():
+        return Row(f"d{name}", float("inf"), False)
+    rounding = np.finfo(float).eps * float(np.sum(np.abs(loss(x))) + np.sum(size * np.abs(x)))  # of a change of L
+    least = np.clip(100 * rounding / STEP / bound, size.min(), size.max()) + np.finfo(float).tiny
+    even = np.copysign(direction * least / np.maximum(size, least), grad)
+    found = [_error(loss, name, x, d, float(np.sum(grad * d)), rounding, bound) for d in (direction, even)]
+    error = max(error for error, _ in found)
+    return Row(f"d{name}", error, error <= bound, all(zero for _, zero in found))
+
+
+def _error(loss, name: str, x, direction, claimed: float, rounding: float, bound: float) -> tuple[float, bool]:
+    """The relative error of a slope that is claimed; whether both are 0, but for rounding.
+
+    Where they differ, there must be one slope to be held against: two of several steps must find the same (a large one
+    may step over a kink), or it must vanish with the step; and it must be that of both sides.
+    """
+    found = [slope(loss, x, direction)]
+    error = relative_error(found[0], claimed)
+    if error <= bound and claimed:
+        return error, False
+    noise, largest = 10 * rounding / STEP, max(abs(found[0]), abs(claimed))
+    if noise > bound * (largest if largest > noise else 1):
         raise MinigenError(
-            f"out is too large beside its change along {name}, which rounding hides: take away what is constant in it"
+            f"{name} or out is too large beside the change of out along {name}, which rounding hides: take away what "
+            f"is constant in out, or scale {name} down"
         )
-    (wide, _), (narrow, size) = (_sides(loss, here, x, direction, h) for h in (STEP, STEP / 10))
-    if min(apart) > bound or (narrow > 0.5 * wide and narrow > 1e-5 * size):
+    found += [slope(loss, x, direction, STEP / 10**n) for n in (1, 2, 3)]
+    apart = [relative_error(one, other) for one, other in zip(found, found[1:], strict=False)]
+    flat = abs(found[0]) <= noise or (min(apart) > bound and abs(found[3]) < 2e-3 * abs(found[0]))
+    (wide, _), (narrow, size) = (_sides(loss, x, direction, h) for h in (STEP, STEP / 10))
+    if (min(apart) > bound and not flat) or narrow > max(0.5 * wide, 1e-5 * size, 10 * noise):
         raise MinigenError(
             f"out has no slope along {name} here: a kink, as of relu at 0 (move {name} away from it), or float32 inside"
         )
-    return relative_error(found[1 + int(np.argmin(apart))], claimed)
+    measured = 0.0 if flat else found[1 + int(np.argmin(apart))]
+    zero = not measured and abs(claimed) <= noise
+    return 0.0 if zero else relative_error(measured, claimed), zero
 
 
-def _sides(loss, here: float, x, direction, h: float) -> tuple[float, float]:
+def _sides(loss, x, direction, h: float) -> tuple[float, float]:
     """How far the slopes to the right and to the left of x are apart (of a smooth function: in proportion to h), and
     how large they are."""
-    right, left = loss(x + h * direction) - here, here - loss(x - h * direction)
+    right, left = (float(np.sum(sign * (loss(x + sign * h * direction) - loss(x)))) for sign in (1, -1))
     return abs(right - left) / h, max(abs(right), abs(left)) / h
-
-
-def _called(forward, values: list) -> list:
-    """out, cache, and the arrays of out."""
-    result = forward(*values)
-    if not (isinstance(result, tuple) and len(result) == 2):
-        raise MinigenError("forward should return (out, cache), where out may be a tuple, list or dict of arrays")
-    return [*result, _outputs(result[0])]
 
 
 def _untouched(which: str, names, arrays, before) -> None:
     for name, array, copy in zip(names, arrays, before, strict=True):
         if not np.array_equal(array, copy):
             raise MinigenError(f"{which} edits {name} in place: edit a copy of it")
-
-
-def _input(name: str, value) -> np.ndarray:
-    value = np.array(value)
-    if value.dtype.kind not in "fiub":
-        remedy = "give its real and imaginary part as two inputs" if value.dtype.kind == "c" else "give floats"
-        raise MinigenError(f"{name} is {value.dtype}, which is not checked: {remedy}")
-    if not value.size or not np.isfinite(value).all():
-        raise MinigenError(f"{name} {'holds NaN or infinity' if value.size else 'has no element'}: give other numbers")
-    return value.astype(np.float64) if value.dtype.kind == "f" else value
-
-
-def _outputs(out) -> list[np.ndarray]:
-    """The arrays of what forward returned."""
-    parts = out.values() if isinstance(out, dict) else out if isinstance(out, tuple | list) else [out]
-    arrays = [np.array(part) for part in parts]
-    for array in arrays:
-        if array.dtype != np.float64:
-            raise MinigenError(f"forward returns {array.dtype}: float64 in should be float64 out, in every output")
-        if not np.isfinite(array).all():
-            raise MinigenError("forward returns NaN or infinity: give other inputs")
-    if not sum(array.size for array in arrays):
-        raise MinigenError("forward returns no number: there is nothing to check")
-    return arrays
-
-
-def _like(out, arrays: list):
-    """Arrays in the form of `out`."""
-    if isinstance(out, dict):
-        return dict(zip(out, arrays, strict=True))
-    if isinstance(out, tuple | list):
-        return type(out)(*arrays) if hasattr(out, "_fields") else type(out)(arrays)
-    return arrays[0]
-
-
-def _in_order(answer, inputs: dict, values: list) -> list:
-    """What backward returned, a copy of each gradient, in the order of the inputs."""
-    if isinstance(answer, dict):
-        if unknown := set(answer) - set(inputs):
-            raise MinigenError(f"backward returned a gradient of {unknown.pop()}, which is no input")
-        answer = [answer.get(name) for name in inputs]
-    grads = list(answer) if isinstance(answer, tuple | list) else [answer]
-    if len(grads) != len(inputs):
-        raise MinigenError(
-            f"backward returned {len(grads)} gradients for {len(inputs)} inputs: None stands for one left out"
-        )
-    return [None if grad is None else _gradient(name, np.array(grad), value)
-            for name, grad, value in zip(inputs, grads, values, strict=True)]  # fmt: skip
-
-
-def _gradient(name: str, grad, value) -> np.ndarray:
-    """The gradient of an input, if it can be one."""
-    if value.dtype.kind != "f":
-        raise MinigenError(f"{name} holds whole numbers, which have no gradient: give floats, or return None for it")
-    if grad.dtype.kind not in "fiu":
-        raise MinigenError(f"d{name} is {grad.dtype}: the gradient of real numbers is real numbers")
-    if grad.shape != value.shape:
-        raise MinigenError(f"d{name} has shape {grad.shape} and {name} has {value.shape}: check backward's order")
-    return grad
 
 
 def toy_batch(model, T: int, B: int, seed: int = 0, density: float = 0.03) -> dict:

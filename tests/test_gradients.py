@@ -1,6 +1,6 @@
 """Every backward pass against its forward pass, along random directions, in float64."""
 
-from collections import namedtuple
+from collections import defaultdict, namedtuple
 
 import numpy as np
 import pytest
@@ -67,9 +67,14 @@ def drawn(calls=iter(range(1000))):  # noqa: B008  another number each time
     return 1e-12 * next(calls)
 
 
+def grown(array, outputs=[]):  # noqa: B006  one more each time
+    outputs.append(array)
+    return outputs
+
+
 WRONG = {  # forward of x, backward, x, the sentence
     "complex numbers": (lambda x: (x**2, x), lambda dy, x: dy * x, X + 1j, "x is complex128, .* as two inputs"),
-    "words": (lambda x: (x, x), lambda dy, x: dy, ["a"], "x is <U1, which is not checked: give floats"),
+    "words": (lambda x: (x, x), lambda dy, x: dy, ["a"], "x is <U1, which is not checked: give one array of floats"),
     "no element": (lambda x: (x, x), lambda dy, x: dy, np.zeros((0, 3)), "x has no element"),
     "NaN": (lambda x: (x, x), lambda dy, x: dy, [0, np.nan], "x holds NaN or infinity"),
     "NaN comes out": (lambda x: (x / 0, x), lambda dy, x: dy, X, "forward returns NaN or infinity"),
@@ -90,9 +95,39 @@ WRONG = {  # forward of x, backward, x, the sentence
     "a kink among others": (
         lambda x: (np.maximum(x, 0), x), lambda dy, x: dy * (x >= 0), X * (X < 1), "no slope along x here: a kink"
     ),
-    "words for a gradient": (lambda x: (x, x), lambda dy, x: [None, "a"][1:], X, "dx is <U1: the gradient of real"),
+    "words for a gradient": (lambda x: (x, x), lambda dy, x: [None, "a"][1:], X, "dx is <U1, which is not checked"),
     "an output that hides its change": (
-        lambda x: (x + 1e6, x), lambda dy, x: 2 * dy, X, "out is too large beside its change along x"
+        lambda x: (x + 1e6, x), lambda dy, x: 2 * dy, X, "x or out is too large beside the change of out along x"
+    ),
+    "zeros beside an output that hides its change": (
+        lambda x: (x**2 + 1e13, x), lambda dy, x: 0 * dy, X, "x or out is too large beside the change of out along x"
+    ),
+    "zeros beside a masked output": (
+        lambda x: (np.where(x > 0, x, -1e30), x), lambda dy, x: 0 * dy, X, "x or out is too large beside the change"
+    ),
+    "a step that is lost": (lambda x: (x**2, x), lambda dy, x: 0 * dy, [1, 1e13], "x holds 1.0e.13, which a step of"),
+    "a cusp": (lambda x: (abs(x), x), lambda dy, x: 0 * dy, np.zeros(3), "no slope along x here: a kink"),
+    "a float32 gradient": (lambda x: (x, x), lambda dy, x: dy.astype("f4"), X, "dx is float32: the gradient"),
+    "a mask": (lambda x: (x, x), lambda dy, x: dy, np.ma.array(X, mask=X > 0), "x is a masked array, and the mask"),
+    "a mask comes out": (lambda x: (np.ma.array(x), x), lambda dy, x: dy, X, "an output of forward is a masked array"),
+    "a masked gradient": (lambda x: (x, x), lambda dy, x: np.ma.array(dy), X, "dx is a masked array"),
+    "ragged rows": (lambda x: (x, x), lambda dy, x: dy, [[1.0], [1.0, 2.0]], "x is list, .* give one array of floats"),
+    "ragged rows come out": (
+        lambda x: ((x, (x, x[0])), x), lambda dy, x: dy, X, "output of forward is tuple, .* or a flat tuple, list"
+    ),
+    "a ragged gradient": (lambda x: (x, x), lambda dy, x: ([dy, dy[0]],), X, "dx is list, which is not checked"),
+    "a generator comes out": (lambda x: ((y for y in x), x), lambda dy, x: dy, X, "output of forward is generator"),
+    "nested dicts come out": (lambda x: ({"a": {"b": x}}, x), lambda dy, x: dy, X, "an output of forward is dict"),
+    "nothing comes out": (lambda x: (None, x), lambda dy, x: dy, X, "an output of forward is NoneType, which is not"),
+    "a defaultdict comes out": (
+        lambda x: (defaultdict(list, a=x), x), lambda dy, x: dy, X, "forward returns a defaultdict: return a plain"
+    ),
+    "backward takes one": (lambda x: (x, x), lambda dy: dy, X, r"backward is called with \(dout, cache\): too many"),
+    "forward takes two": (lambda x, y: (x, x), lambda dy, x: dy, X, r"forward is called with \(x\): missing .*'y'"),
+    "backward is none": (lambda x: (x, x), None, X, r"backward is called with \(dout, cache\): None is not a callable"),
+    "outputs grow": (lambda x: (grown(x), x), lambda dy, x: dy[0], X, "forward gives another answer when called twice"),
+    "as many outputs as are positive": (
+        lambda x: (x[x >= 0], x), lambda dy, x: dy, np.zeros(3), "the shape of out depends on the numbers in x"
     ),
     "forward edits": (lambda x: (edited(x), x), lambda dy, x: dy, X, "forward edits x in place: edit a copy"),
     "backward edits x": (lambda x: (x * 1, x), lambda dy, x: dy + 0 * edited(x), X, "backward edits x in place"),
@@ -113,6 +148,41 @@ def test_what_cannot_be_checked_is_no_success(what):
         check(forward, backward, {"x": x})
 
 
+@pytest.mark.parametrize("small", [1.0, 0.0])
+def test_a_small_part_does_not_hide_behind_a_large_one(small):
+    scale, x = np.array([1e8, small]), {"x": [0.3, 0.7]}
+    assert check(lambda x: (x * scale, x), lambda dy, x: dy * scale, x)[0].ok
+    assert not check(lambda x: (x * scale, x), lambda dy, x: dy * [1e8, 5.0], x)[0].ok
+    assert not check(lambda x: (x * scale, x), lambda dy, x: dy * [1e8, 1.0 - small], x)[0].ok
+
+
+def test_large_outputs_beside_do_not_hide_a_slope():
+    """Masked logits."""
+    (row,) = check(lambda x: (np.where(x > 0, x, -1e30), x), lambda dy, x: dy * (x > 0), {"x": X})
+    assert row.ok and not row.zero
+
+
+ZERO = {  # the slope is 0
+    "a dead relu": (lambda x: (np.maximum(x, 0), x), lambda dy, x: dy * (x > 5), -abs(X)),
+    "a constant": (lambda x: (np.ones(3), x), lambda dy, x: 0 * x, X),
+    "shares": (lambda x: (np.sum(np.exp(x) / np.exp(x).sum()), x), lambda dy, x: 0 * x, X),
+    "what a mean takes away": (lambda x: (X + x - (X + x).mean(), x), lambda dy, x: np.sum(dy - dy.mean()), 0.3),
+    "a staircase": (lambda x: (x.round(3), x), lambda dy, x: 0 * x, X),
+    "a parabola of two halves": (lambda x: (x * abs(x), x), lambda dy, x: 2 * dy * abs(x), np.zeros(3)),
+    "the fifth power": (lambda x: (x**5, x), lambda dy, x: 5 * dy * x**4, np.zeros(3)),
+}
+
+
+@pytest.mark.parametrize("what", ZERO)
+def test_a_slope_of_zero_is_called_one(what):
+    """And a claim that it is another is wrong."""
+    forward, backward, x = ZERO[what]
+    (row,) = check(forward, backward, {"x": x})
+    assert row.ok and row.zero and str(row).endswith("ok, but both are 0 here: nothing was exercised")
+    (row,) = check(forward, lambda dy, x: np.ones_like(x), {"x": x})
+    assert not row.ok and str(row).endswith("WRONG")
+
+
 def test_a_kink_beside_the_inputs_is_stepped_over():
     """A relu with an input 1e-4 from 0 has a slope, and a wrong one is refused there too."""
     near = X.copy()
@@ -121,24 +191,42 @@ def test_a_kink_beside_the_inputs_is_stepped_over():
     assert not check(lambda x: (np.maximum(x, 0), x), lambda dy, x: dy * (x > 1), {"x": near})[0].ok
 
 
-@pytest.mark.parametrize("form", ["dict", "list", "named"])
+class Attributes(dict):
+    __getattr__ = dict.__getitem__
+
+
+class Pair(tuple):
+    def __new__(cls, a, b):
+        return super().__new__(cls, (a, b))
+
+
+FORMS = {
+    "dict": lambda a, b: {"a": a, "b": b},
+    "list": lambda a, b: [a, b],
+    "named": namedtuple("Out", "a b"),
+    "attributes": lambda a, b: Attributes(a=a, b=b),
+    "pair": Pair,
+    "big-endian": lambda a, b: (a.astype(">f8"), b),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_outputs_and_gradients_in_every_form(form):
     """Also with a constant of whole numbers, and gradients by name."""
-    make = {"dict": lambda a, b: {"a": a, "b": b}, "list": lambda a, b: [a, b], "named": namedtuple("Out", "a b")}[form]
-    seen = []
+    make, seen = FORMS[form], []
 
     def forward(x, rows):
         return make(x[rows] ** 2, x.sum()), (x, rows)
 
     def backward(dout, cache):
-        (x, rows), (da, db) = cache, dout.values() if form == "dict" else dout
+        (x, rows), (da, db) = cache, dout.values() if isinstance(dout, dict) else dout
         seen.append(type(dout))
         dx = np.full_like(x, db)
         np.add.at(dx, rows, 2 * da * x[rows])
         return {"x": dx}
 
     (row,) = check(forward, backward, {"x": X, "rows": [1, 1, 3]})
-    assert row.ok and row.tensor == "dx" and seen[0] is type(make(0, 0))
+    assert row.ok and row.tensor == "dx" and seen[0] is type(make(X, X))
 
 
 def test_two_outputs_and_a_gradient_left_out():
@@ -154,6 +242,21 @@ def test_two_outputs_and_a_gradient_left_out():
 
     rows = check(forward, backward, inputs)
     assert [(row.tensor, row.ok) for row in rows] == [("dx", True)]
+
+
+def test_a_gradient_forgotten_by_name_is_no_success():
+    inputs = {"x": np.ones((2, 3)), "W": np.ones((3, 4))}
+    with pytest.raises(
+        MinigenError, match="backward returned no gradient of W: add it, or None for one that is not made"
+    ):
+        check(lambda x, W: (x @ W, W), lambda dy, W: {"x": dy @ W.T}, inputs)
+    assert len(check(lambda x, W: (x @ W, W), lambda dy, W: {"x": dy @ W.T, "W": None}, inputs)) == 1
+
+
+@pytest.mark.parametrize("inputs", [[X], (("x", X),)])
+def test_inputs_have_names(inputs):
+    with pytest.raises(MinigenError, match="inputs should be a dict, name -> array"):
+        check(lambda x: (x, x), lambda dy, x: dy, inputs)
 
 
 def test_a_layer_of_another_form_is_told_what_is_missing():
