@@ -1,7 +1,7 @@
 """One error class and one wrapper for every script: a sentence with a remedy, and an exit code; words for the screen.
 
 0 done, 1 a fault of minigen or a failed check, 2 bad input, 3 the numbers blew up, 130 Ctrl-C, 141 nobody reads what is
-printed, 143 asked to stop.
+printed, 143 asked to stop, 129 the terminal was closed.
 """
 
 import argparse
@@ -17,7 +17,7 @@ class MinigenError(Exception):
     """A sentence that names the thing and the remedy; `code` is what the script exits with."""
 
     def __init__(self, sentence: str, code: int = 2):
-        super().__init__(sentence)
+        super().__init__(printable(sentence))  # it may hold the name of a stranger's file
         self.code = code
 
 
@@ -54,9 +54,14 @@ def printable(text: str) -> str:
     return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
 
 
+def quoted(*words) -> str:
+    """Words of a command, to be pasted: a path that begins with a dash is not taken for a flag."""
+    return shlex.join(f"./{word}" if isinstance(word, Path) and str(word)[0] == "-" else str(word) for word in words)
+
+
 def command(script: str, *args) -> str:
     """A command that can be pasted where this one was called: of a script beside the one that runs."""
-    return shlex.join(["python", str(Path(sys.argv[0]).with_name(f"{script}.py")), *map(str, args)])
+    return quoted("python", Path(sys.argv[0]).with_name(f"{script}.py"), *args)
 
 
 def attempt(what: str, make, quiet: bool = False) -> bool:
@@ -73,8 +78,11 @@ def attempt(what: str, make, quiet: bool = False) -> bool:
         return False
 
 
+ASKED = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows: 2
+
+
 class Stop:
-    """Ctrl-C or SIGTERM, noted and not obeyed at once, so that a step can end and be saved: `code` is 130, 143 or 0.
+    """One of ASKED, noted and not obeyed at once, so that a step can end and be saved: `code` is 130, 143, 129 or 0.
 
     A second one does not wait. A context manager: outside it the signals do what they did before.
     """
@@ -95,9 +103,9 @@ class Stop:
 
 
 def _handled_by(handler) -> dict:
-    """Ctrl-C and SIGTERM -> what was done with each; one that is ignored, as in a background job, stays so."""
-    asked = (number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN)
-    return {number: signal.signal(number, handler) for number in asked}
+    """ASKED -> what was done with each; one that is ignored, as in a background job or by nohup, stays so."""
+    heeded = (number for number in ASKED if signal.getsignal(number) is not signal.SIG_IGN)
+    return {number: signal.signal(number, handler) for number in heeded}
 
 
 def until_run() -> None:
@@ -108,14 +116,14 @@ def until_run() -> None:
 def _ended(signum, frame):
     if signum == signal.SIGINT:
         raise KeyboardInterrupt
-    sys.exit(143)
+    sys.exit(128 + signum)
 
 
 @contextmanager
 def ended_at_once():
     """Meanwhile a signal ends a script by itself, without an exception: where one is raised inside of the compiler, the
     process can crash. Elsewhere than in a script nothing changes."""
-    if signal.getsignal(signal.SIGTERM) is not _ended:
+    if _ended not in map(signal.getsignal, ASKED):
         yield
         return
     before = _handled_by(signal.SIG_DFL)
@@ -151,7 +159,7 @@ def run(main) -> None:
         code = 141
     except (PermissionError, FileExistsError, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         remedy = "name another place, with --out if it was to be written"
-        said, code = f"error: {error.filename} cannot be used ({error.strerror}): {remedy}", 2
+        said, code = printable(f"error: {error.filename} cannot be used ({error.strerror}): {remedy}"), 2
     except MemoryError:
         said, code = "error: there is not enough memory: use smaller files, a smaller --batch or a smaller model", 1
     except OSError as error:  # a full disk

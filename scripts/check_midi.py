@@ -22,7 +22,7 @@ from minigen.errors import until_run
 
 until_run()
 
-from minigen.errors import MinigenError, Parser, number, run
+from minigen.errors import MinigenError, Parser, number, printable, run
 from minigen.files import write_csv
 from minigen.metre import METRES
 from minigen.music.alike import repeats
@@ -96,10 +96,7 @@ def rows_of(folder: Path, limits: dict) -> list[dict]:
 
 def lines_of(rows: list[dict]) -> list[str]:
     """The readable table, and what became of all files."""
-    rows = [
-        row | {"file": row["file"].encode("unicode_escape").decode() if "\n" in row["file"] else row["file"]}
-        for row in rows
-    ]
+    rows = [row | {name: printable(row[name]) for name in ("file", "reason")} for row in rows]
     width = min(48, max(4, *(len(row["file"]) for row in rows)))
     lines = [f"{'file':{width}}  parse  use  code          off grid  dropped  what is to be said; what could be done"]
     for row in rows:

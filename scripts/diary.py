@@ -21,10 +21,8 @@ is not decided.
 import re
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
 from importlib import import_module
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,6 +35,7 @@ until_run()
 from minigen.errors import MinigenError, Parser, number, run
 from minigen.files import write_atomically, write_between
 from minigen.kernels import CHOICES, cores, use_kernels
+from minigen.run.jobs import processes
 
 TASKS = ("copy", "rolled", "distance")
 CLAIMS = ("chords", "reader", "crutch", "latency", "finetuning", "octaves", "voices", "meta", *TASKS)
@@ -110,6 +109,7 @@ def main():
     add("--long", action="store_true", help="crutch, latency, distance: at length, 10 to 60 minutes")
     add("--corpus", choices=("bach", "songs", "toys"), default="bach", help="reader, finetuning, voices: other music")
     add("--kernels", choices=CHOICES, default="auto", help="default: a kernel behind each layer")
+    add("--jobs", type=number(1, 64, int), default=cores(), help="trained side by side (default: one per core)")
     add("--out", type=Path, default=Path("generated"), metavar="FOLDER")
     add("--write", action="store_true", help="into samples/diary, and its sentence into the README.md there")
     args = parser.parse_args()
@@ -124,8 +124,7 @@ def main():
         raise MinigenError(f"{args.claim} trains for a number of steps of its own: leave out --minutes")
     print(module.__doc__.strip(), flush=True)
     use_kernels(args.kernels, 1, print)  # compiled here, once, and not in every process
-    # spawned and not forked: the threads of compiled code do not survive a fork
-    with ProcessPoolExecutor(cores(), mp_context=get_context("spawn")) as pool:
+    with processes(args.jobs) as pool:
         waiting = [
             {
                 part: pool.submit(one, args.claim, part, seed, args.minutes or module.MINUTES, args)

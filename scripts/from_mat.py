@@ -33,9 +33,11 @@ def songs_of(cells, part: str) -> SongSet:
     songs = SongSet([], [], metre="none", held=True)
     for n, roll in enumerate(np.ravel(cells)):
         roll = np.asarray(roll)
-        if roll.ndim != 2 or roll.shape[1] != 88 or not len(roll):
-            raise ValueError(f"sequence {n} is no roll (T, 88)")
+        if roll.ndim != 2 or roll.shape[1] != 88 or not len(roll) or not np.isin(roll, (0, 1)).all():
+            raise ValueError(f"sequence {n} is no roll (T, 88) of 0 and 1")
         songs.add(f"{part} {n + 1}", roll)
+    if not songs.rolls:
+        raise ValueError(f"there is no sequence in {part}data")
     return songs
 
 
@@ -49,9 +51,12 @@ def main():
     try:
         stored = loadmat(args.file)
         parts = {part: songs_of(stored[f"{part}data"], part) for part in ("train", "valid", "test")}
+    except PermissionError:
+        raise
     except Exception as error:  # SciPy has many ways to fail at a damaged file
         raise MinigenError(
-            f"{args.file} is not one of these files (with traindata, validdata, testdata): copy it again"
+            f"{args.file} is not one of these files, with sequences (T, 88) of 0 and 1 in each of traindata, validdata "
+            "and testdata: copy it again"
         ) from error
     args.out.mkdir(parents=True, exist_ok=True)
     for part, songs in parts.items():

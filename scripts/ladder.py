@@ -15,9 +15,8 @@ keys.
 import json
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 from zlib import crc32
 
@@ -39,6 +38,7 @@ from minigen.music.baseline import COPY_LAGS, baseline
 from minigen.music.corpus import CORPORA, learned_and_held_out
 from minigen.music.dataset import Dataset
 from minigen.run.checkpoint import Trained
+from minigen.run.jobs import processes
 from minigen.run.likelihood import CLASSES, KEYS, nats_per_step
 from minigen.run.sample import generate
 from minigen.run.train import learn
@@ -86,8 +86,7 @@ def all_jobs(args, folder: Path) -> None:
     """Run what has not been run, as many jobs at a time as there are cores, and keep what each gives."""
     tasks = [(b, n, s) for b in ("time", "fragments") for s in range(args.seeds) for n in args.only or ROWS]
     use_kernels("auto", 1, print)  # compiled here, once, and not in every process
-    # spawned and not forked: the threads of compiled code do not survive a fork
-    with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
+    with processes(args.jobs, kept="; what is done is kept") as pool:
         jobs = {pool.submit(job, args, *task): task for task in tasks if not path_of(folder, *task).exists()}
         for done in as_completed(jobs):
             budget, name, seed = jobs[done]

@@ -241,7 +241,7 @@ def main():
     if ended:
         raise ended
     if not args.wav:
-        print(f"hear it: {command('plot', f'{name}.mid', '--wav')}")
+        print(f"hear it: {command('plot', Path(f'{name}.mid'), '--wav')}")
     return 0
 
 

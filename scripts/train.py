@@ -27,7 +27,6 @@ network makes of a held-out song, and a piece, which is also played before the f
 import sys
 from dataclasses import replace
 from pathlib import Path
-from shlex import quote
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -39,7 +38,7 @@ import numpy as np
 
 from minigen.adam import Moments
 from minigen.backend import use_device
-from minigen.errors import MinigenError, Stop, command, run
+from minigen.errors import MinigenError, Stop, command, quoted, run
 from minigen.kernels import use_kernels
 from minigen.ladder import rung
 from minigen.music import baseline
@@ -55,13 +54,13 @@ from minigen.run.folder import (
     new_folder,
     print_found,
     print_songs,
-    resumed,
     take,
 )
 from minigen.run.loop import loop
 from minigen.run.meta import AHEAD, Meta, check
 from minigen.run.options import ANEW, BESIDE, KEPT, arguments
 from minigen.run.ranks import Ranks, together
+from minigen.run.resume import resumed
 from minigen.run.train import NotFinite, Run, ahead_of, batch_of
 
 
@@ -124,7 +123,7 @@ def main(ranks: Ranks):
         take(args.resume)
     searched = [*args.sources, *filter(None, [args.held_out])]
     if args.resume and (gone := [source for source in searched if not Path(source).exists()]):
-        again = f"--resume {quote(str(args.resume))} FOLDER"
+        again = quoted("--resume", args.resume, "FOLDER")
         raise MinigenError(f"{gone[0]} is no longer there: name where the music is now, {again}")
     if args.out:
         check_out(args.out, searched)
@@ -191,7 +190,7 @@ def main(ranks: Ranks):
         try:
             ended, code = loop(args, model, state, folder, ahead, valid, stop, ranks, meta)
         except NotFinite as error:
-            raise folder.crashed(error, data, args.seed, args.batch, meta) from error
+            raise folder.crashed(error, data, args.seed, args.batch, meta, args.kernels) from error
     took = ranks.timing()
     if ranks.rank:
         return code

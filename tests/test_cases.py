@@ -9,11 +9,14 @@ from helpers import fresh, one_after_the_other, small
 from midi_helpers import CASES, metre, midi, needs_cases, reason, refusal
 
 import minigen
+from minigen.errors import printable
 from minigen.music.dataset import opening, split
 from minigen.music.folders import read_songs
 from minigen.music.midi import read_midi, read_song
 from minigen.music.midi_out import write_midi
 from minigen.run import checkpoint
+
+RED = "red\x1b[31m.mid"  # what turns a terminal red, in a name
 
 
 def of(folder: str) -> list:
@@ -171,6 +174,7 @@ def visits(tmp_path_factory):
     )
     (own / "large.mid").write_bytes(b"MThd".ljust(2**21 + 1, b"\0"))
     (own / "long.mid").write_bytes(midi([(2048 * 1920, 60)]))
+    (own / RED).write_bytes(b"no MIDI")
     (own / "._good.mid").write_bytes(b"\0\5\x16\7")
     shutil.copy(own / "good.mid", folder / "alone.mid")
     commands = {"own": [own], "empty": [empty], "none": [folder / "none"], "alone": [folder / "alone.mid"]}
@@ -197,6 +201,7 @@ def test_a_row_a_file(visits):
         "good.mid": ("yes", "no", "repeats"),
         "higher.mid": ("yes", "yes", "ok"),
         "large.mid": ("no", "no", "too large"),
+        RED: ("no", "no", "not MIDI"),
         "long.mid": ("yes", "no", "too long"),
         "low.mid": ("yes", "yes", "notes"),
         "cut.mid": ("yes", "yes", "broken"),
@@ -211,8 +216,8 @@ def test_a_row_a_file(visits):
     low = by_name["low.mid"]
     assert (low["metre"], low["bpm"], low["bars"], low["notes"], low["off_grid"]) == ("4/4", "120.0", "4", "32", "0.0")
     for row in rows:  # the readable table has a line for each as well
-        assert any(line.split()[:3] == [row["file"], row["parse"], row["use"]] for line in out.splitlines())
-    assert "7 of 10 can be used (bars 3, " in out and "wrote" in out
+        assert any(line.split()[:3] == [printable(row["file"]), row["parse"], row["use"]] for line in out.splitlines())
+    assert "7 of 11 can be used (bars 3, " in out and "wrote" in out
 
 
 def test_the_doctor_names_the_metre_in_which_most_of_a_song_is(visits):

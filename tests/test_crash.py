@@ -1,12 +1,16 @@
 """Numbers that blow up end a training, which leaves the step: it can be repeated, and says what was not finite."""
 
+import warnings
+
 import numpy as np
 import pytest
-from helpers import done, fresh, script, small
+from helpers import PRIMER, done, fresh, script, small
 
 from minigen.errors import MinigenError
 from minigen.run import checkpoint
 from minigen.run.crash import load_crash
+from minigen.run.finetune import Finetune
+from minigen.run.perform import perform
 
 
 def wild(path, name: str):
@@ -37,7 +41,8 @@ def test_the_step_is_kept_and_repeated(name, largest, words, tmp_path):
     assert ended.returncode == 3
     last = ended.stderr.splitlines()[-1]
     assert last.startswith("error: the loss or its gradient is NaN or infinite at step 0")
-    assert last.endswith(f"train.py --resume {run / 'crash.npz'}")
+    assert "with --init, at a lower --rate. Look" in last
+    assert last.endswith(f"train.py --resume {run / 'crash.npz'} --kernels reference")
     again = script("train", "--resume", run / "crash.npz", "--kernels", "reference")
     assert again.returncode == 3 and not again.stderr
     assert f"step 0 of {name}, 2 fragments" in again.stdout and f", in {largest}" in again.stdout
@@ -60,3 +65,13 @@ def test_a_step_that_is_mended_ends_well(tmp_path):
         np.savez(tmp_path / "damaged.npz", **arrays | damage)
         with pytest.raises(MinigenError, match="is no crash.npz of this minigen"):
             load_crash(tmp_path / "damaged.npz")
+
+
+@pytest.mark.parametrize("tune", [None, Finetune("reset")])
+def test_playing_by_such_weights_is_one_sentence(tune, tmp_path):
+    """And no warning of NumPy's before it."""
+    trained = checkpoint.load(wild(tmp_path / "wild.npz", "ordered"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(MinigenError, match=" NaN( or infinite)?: use "):
+            perform(trained, 4, 0, PRIMER, tune=tune)

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from helpers import SONGS, done, fresh, script, small, songs_of
+from helpers import SONGS, done, fresh, one_after_the_other, script, small, songs_of
 from scipy.io import savemat
 
 from minigen.music.songset import SongSet
@@ -38,6 +38,21 @@ def test_a_published_set_is_kept_as_it_is(sets):
     for name in ("Set-train.npz", "nothing.mat"):
         ended = script("from_mat", name, cwd=place)
         assert ended.returncode == 2 and name in ended.stderr
+
+
+def test_what_is_no_such_set_is_refused_before_anything_is_written(tmp_path):
+    """A part without sequences; numbers other than 0 and 1."""
+    usual = dict.fromkeys(("traindata", "validdata", "testdata"), cells(songs_of(10)))
+    others = ({"validdata": cells([])}, *({"testdata": cells([np.full((9, 88), x)])} for x in (2.0, np.nan)))
+    for n, other in enumerate(others):
+        savemat(tmp_path / f"{n}.mat", usual | other)
+    ended = one_after_the_other([("from_mat", [f"{n}.mat", "--out", "out"]) for n in range(3)], tmp_path)
+    for n, (code, out, err) in enumerate(ended):
+        told = (
+            "is not one of these files, with sequences (T, 88) of 0 and 1 in each of traindata, validdata and testdata"
+        )
+        assert (code, out, err) == (2, "", f"error: {n}.mat {told}: copy it again\n")
+    assert not (tmp_path / "out").exists()
 
 
 def test_its_figure_is_the_mean_over_all_frames(sets):

@@ -101,6 +101,14 @@ def test_a_metre_takes_its_songs_and_the_others_are_refused_with_the_flag(folder
     assert "no song can be used" in sentence(lambda: read_songs([folder], metre="6/8"))
 
 
+def test_names_that_would_move_the_cursor_and_a_set_without_songs(tmp_path):
+    (tmp_path / "a\x1b[31m\nb.mid").write_bytes(b"MThd nonsense")
+    assert r"no song can be used; a\x1b[31m\nb.mid: " in sentence(lambda: read_songs([tmp_path]))
+    SongSet([], []).save(tmp_path / "empty.npz")
+    told = "there is no song in what was named: name other music for the piano"
+    assert sentence(lambda: read_songs([tmp_path / "empty.npz"])) == told
+
+
 def test_a_song_that_repeats_another_is_left_out_unless_all_are_asked_for(folder):
     write_midi(folder / "again.mid", 99 * np.concatenate([np.zeros((16, 88), int), song(3)]))
     write_midi(folder / "transposed.mid", np.roll(song(1), 5, axis=1))

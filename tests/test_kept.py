@@ -1,6 +1,7 @@
 """What was compiled is kept where nobody else can write, and used as it was written or not at all."""
 
 import os
+import re
 import threading
 import time
 from pathlib import Path
@@ -153,6 +154,30 @@ def test_numba_switched_off_is_not_called_fast(monkeypatch):
     )
     with pytest.raises(MinigenError, match="NUMBA_DISABLE_JIT is set: unset it.: use --kernels reference"):
         use_kernels("fast", 1)
+
+
+def test_threads_that_numba_cannot_start_are_said_and_what_was_compiled_stays(folder, monkeypatch):
+    def none():
+        raise ValueError("No threading layer could be loaded.\nHINT:\nIntel TBB is required.")
+
+    another_process(monkeypatch, compiled(folder)[0])
+    monkeypatch.setattr(kept, "_checked", False)
+    monkeypatch.setattr(numba, "get_num_threads", none)
+    monkeypatch.setenv("NUMBA_THREADING_LAYER", "tbb")
+    reason = "No threading layer could be loaded. HINT: Intel TBB is required; unset what does not fit of .*LAYER"
+    assert re.search(f"array code .threads: 1; Numba cannot be used: {reason}.$", use_kernels("auto", 1))
+    with pytest.raises(MinigenError, match=f"^Numba cannot be used .{reason}.: use --kernels reference$"):
+        use_kernels("fast", 1)
+    assert (folder / "below" / "made.nbc").read_bytes() == b"code"
+
+
+@unix
+@pytest.mark.parametrize("make", [Path.mkdir, getattr(os, "mkfifo", None)])
+def test_what_cannot_be_a_lock_is_none(folder, make, monkeypatch):
+    make(folder.with_name("kernels.lock"))
+    warm, calls = compiled(folder)
+    another_process(monkeypatch, warm)
+    assert len(calls) == 1
 
 
 @pytest.mark.parametrize("threads", ["0", "-1", "two"])

@@ -30,14 +30,27 @@ def test_more_than_there_is_is_refused(monkeypatch):
     assert memory.in_words((2 * 2**30, 2**30), 64) == "; memory: about 2.0 GB"
     assert memory.in_words(None, 64) == ""
     for needed, rest, remedy in (
-        ((4, 3), (64,), "take --batch 32"),
-        ((4, 3), (1,), "use a machine with more memory"),
-        ((4, 3), (64, True), "use a machine with more memory"),  # a resumed run has its batch
-        ((4, 1), (64,), "use a machine with more memory"),  # it is the songs that are validated
+        ((4, 3), (64,), "take --batch 32"),  # 2.7 - 1 GB are there for them
+        ((16, 15), (64,), "take --batch 4"),
+        ((4, 3), (3,), "take --batch 1"),
+        ((4, 3), (1,), "use a machine with more memory, songs that are shorter, or a smaller model"),
+        ((4, 3), (64, True), "use a machine with more memory$"),  # a resumed run has its batch
+        ((4, 1), (64,), "use a machine with more memory, songs"),  # it is the songs that are validated
         ((2, 2), (64, False, 2), "take --batch 32"),  # of two processes
+        ((2, 2), (2, False, 2), "use a machine with more memory, songs"),  # one fragment for both
     ):
         with pytest.raises(MinigenError, match=rf"about {needed[0]}\.0 GB, .* {remedy}"):
             memory.in_words(tuple(size * 2**30 for size in needed), *rest)
+
+
+@linux
+@pytest.mark.slow
+def test_the_batch_that_is_advised_fits(tmp_path):
+    narrow = "import minigen.run.memory\nminigen.run.memory.room = lambda: 350 << 20"
+    args = ["--kernels", "reference", "--threads", 1, "--steps", 1, "--out", tmp_path / "run", "--batch"]
+    ended = script("train", *args, 64, code=narrow)
+    batch = re.search(r": take --batch (\d+)\n$", ended.stderr)[1]
+    assert 1 < int(batch) < 32 and script("train", *args, batch, code=narrow).returncode == 0
 
 
 @linux
@@ -46,6 +59,6 @@ def test_nothing_is_left_of_a_training_that_is_refused(tmp_path):
     args = ["--model", "final", "--set", "hidden=8", "--batch", 4, "--kernels", "reference", "--steps", 1]
     ended = script("train", *args, "--out", tmp_path / "run", code=tiny)
     assert ended.returncode == 2 and ended.stderr.endswith(
-        ": use a machine with more memory, or songs that are shorter\n"
+        ": use a machine with more memory, songs that are shorter, or a smaller model (--set hidden=50)\n"
     )
     assert not (tmp_path / "run").exists()

@@ -93,7 +93,7 @@ def test_a_run_folder_holds_what_was_promised(music, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals between processes")
-@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_stop_is_saved_and_can_be_resumed(music, tmp_path, number, code):
     command = [sys.executable, ROOT / "scripts" / "train.py", music, "--batch", "2", "--out", tmp_path / "run"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -49,7 +49,7 @@ def test_a_stream_that_was_closed(closed, tmp_path):
 
 @unix
 @pytest.mark.slow
-@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 @pytest.mark.parametrize("wait", [0.1, 0.4])
 def test_a_signal_in_the_first_second(number, code, wait, tmp_path):
     process = start("train", *TINY, "--steps", 10**6, "--out", tmp_path / "run")
@@ -59,7 +59,7 @@ def test_a_signal_in_the_first_second(number, code, wait, tmp_path):
 
 @unix
 @pytest.mark.slow
-@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_while_kernels_are_compiled(number, code, tmp_path):
     process = start("train", "--steps", 1, "--out", tmp_path / "run", NUMBA_CACHE_DIR=str(tmp_path))
     assert process.stdout.readline().startswith("loading the kernels")

@@ -66,6 +66,12 @@ def test_the_words_are_the_numbers(tmp_path):
     assert key_name(0) == "A0" and key_name(39) == "C4" and key_name(87) == "C8"
 
 
+def test_a_name_of_a_strangers_trace_is_shown_and_not_obeyed(tmp_path):
+    _, trace = saved(tmp_path / "a.npz", fresh(small("simple")))
+    trace["finetune.\x1b[31m"] = np.zeros(24)
+    assert any(line.startswith(r"finetune.\x1b[31m  ") for line in in_words(trace, 0))
+
+
 @pytest.mark.parametrize("content", [b"", b"hello", None])
 def test_a_file_that_is_no_trace(tmp_path, content):
     path = tmp_path / "a.npz"

@@ -86,7 +86,13 @@ def _kernels_of_cpu(log, whole: bool):
 
     if numba.config.DISABLE_JIT:
         raise ImportError("NUMBA_DISABLE_JIT is set: unset it")
-    from minigen.kernels import cpu
+    try:  # here, and not by the first kernel, whose failure is taken for that of a damaged copy on the disk
+        numba.get_num_threads()  # starts its threads
+        from minigen.kernels import cpu
+    except (ValueError, RuntimeError) as error:
+        given = ", ".join(sorted(name for name in os.environ if name.startswith("NUMBA_")))
+        remedy = f"; unset what does not fit of {given}" if given else ""
+        raise ImportError(" ".join(str(error).rstrip(".").split()) + remedy) from error
 
     log("loading the kernels (compiled the first time, in about half a minute)")
     if cpu.REASON:

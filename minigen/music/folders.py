@@ -74,6 +74,8 @@ def read_songs(
     if found is None:
         raise MinigenError("no music was named: name a folder of MIDI, a MIDI file or a song set")
     found = each_once(found) if once else found
+    if not (found.rolls or found.refused):
+        raise MinigenError("there is no song in what was named: name other music for the piano")
     if not found.rolls:
         reasons = Counter(reason for _, reason in found.refused).most_common()
         names = {reason: name for name, reason in reversed(found.refused)}

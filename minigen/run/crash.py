@@ -51,7 +51,7 @@ def load_crash(path) -> Crash:
         if (header["magic"], header["version"]) != (MAGIC, VERSION):
             raise ValueError("another magic")
         return _checked(arrays, header)
-    except MemoryError:
+    except (MemoryError, PermissionError):
         raise
     except Exception as error:  # a damaged archive fails in as many ways as there are readers inside
         raise MinigenError(

@@ -41,6 +41,7 @@ class Finetune:
     pull: float = 0.01  # of `decay`
 
 
+@np.errstate(all="ignore")  # a weight or a probability that is not finite is said
 def loss_of(model, params, batch, given, state, grad: bool = True):
     """`model.loss` without its trace: loss, gradients (or None), state; with `--kernels whole` by a copy of it."""
     copy = whole("loss", model, params, state)
@@ -53,6 +54,7 @@ def loss_of(model, params, batch, given, state, grad: bool = True):
 class Played:
     """What has been played, and what the network was like when it played it."""
 
+    @np.errstate(all="ignore")
     def __init__(self, model, params, primer, seed: int, longest: int, end: int = NO_END):
         self.past, self.conditional, self.longest = model.config.past, model.conditional, longest
         self.roll = np.zeros((self.past, 88), np.uint8)  # the last `longest` steps, and the past of the first of them
@@ -113,7 +115,7 @@ def play_learning(
     learned_moments = trained.moments or Moments.of(learned.flat)
     params, moments = learned, learned_moments
     played = Played(model, learned, primer, seed, tune.window, end)
-    norm = played.xp.linalg.norm
+    norm = np.errstate(all="ignore")(played.xp.linalg.norm)
     size = norm(learned.flat)
     for n, (given, more) in enumerate(zip(steps_of(model, seed), repeat({}) if extra is None else extra, strict=False)):
         state, found = played.states[-1], {}
@@ -141,6 +143,6 @@ def play_learning(
                 state = run_again
             found |= {"finetune.loss_after": float(loss_after), "finetune.drift": drift}
         playing = player(model, params, state, temperature)
-        keys, trace = checked(*playing.step(played.roll[-1:], given | more))
+        keys, trace = checked(playing, played.roll[-1:], given | more)
         played.add(keys[0], trace, playing.state)
         yield keys[0], trace | more | found | (watch(params) if watch else {})

@@ -1,14 +1,12 @@
-"""A run folder: how it begins, how it is resumed, and all that training writes into it."""
+"""A run folder: how it begins, and all that training writes into it."""
 
-import csv
 import itertools
 import json
 from pathlib import Path
-from shlex import quote
 
 from minigen.adam import Moments
 from minigen.backend import array_module, to_host
-from minigen.errors import MinigenError, attempt, command, plural, printable
+from minigen.errors import MinigenError, attempt, command, plural, printable, quoted
 from minigen.files import lock, write_atomically, write_csv
 from minigen.music.alike import repeats
 from minigen.music.baseline import too_large
@@ -20,7 +18,7 @@ from minigen.run import checkpoint, sample
 from minigen.run.crash import save_crash
 from minigen.run.passage import read
 from minigen.run.ranks import Ranks
-from minigen.run.train import COUNTERS, NotFinite, Run, inputs_of
+from minigen.run.train import NotFinite, Run, inputs_of
 from minigen.run.web import report_page
 
 SHOWN = 8  # refused files, and warnings, on the screen
@@ -39,7 +37,7 @@ def new_folder(asked: Path | None, name: str, sources) -> Path:
 def check_out(path: Path, sources) -> None:
     """Raises MinigenError where a folder holds a run, or lies in a folder whose music is learned."""
     if (path / "config.json").exists():
-        raise MinigenError(f"{path} holds a run already: --resume {quote(str(path))}, or choose another --out")
+        raise MinigenError(f"{path} holds a run already: {quoted('--resume', path)}, or choose another --out")
     for source in map(Path, sources):
         if source.is_dir() and source.resolve() in (path.resolve(), *path.resolve().parents):
             raise MinigenError(f"{path} lies in {source}, whose music is searched: its samples would be learned. "
@@ -58,39 +56,10 @@ def kept_arguments(folder: Path, names) -> tuple[dict, str]:
     try:
         kept = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         return {name: kept["arguments"].get(name) for name in names}, str(kept["command"])
+    except PermissionError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise MinigenError(f"{folder} is not a run folder: name one that scripts/train.py wrote") from error
-
-
-def resumed(folder: Path, xp):
-    """Where a run stopped -> its model, the run, the header of its last checkpoint."""
-    path = folder / "last.npz"
-    model, params, header, moments, raw = checkpoint.load(path)
-    try:
-        moments = Moments(xp.asarray(moments.m), xp.asarray(moments.v), moments.step)
-        counters = {name: header["training"][name] for name in (*COUNTERS, "mean") if name in header["training"]}
-        rows = []
-        if (folder / "metrics.csv").exists():
-            with open(folder / "metrics.csv", newline="", encoding="utf-8") as file:
-                rows = [
-                    {name: json.loads(value) for name, value in row.items() if value} for row in csv.DictReader(file)
-                ]
-        if not all(type(value) in (int, float) for row in rows for value in row.values()):
-            raise ValueError("metrics.csv")
-        if not all({"step", "seconds", "valid_loss"} <= set(row) for row in rows):
-            raise ValueError("metrics.csv")
-        if {name for name, value in counters.items() if isinstance(value, dict)} != {"mean"} or "rate" not in counters:
-            raise ValueError("training")
-        rows = [row for row in rows if row["step"] <= counters["step"]]
-        if rows and "seconds" not in counters:  # of an older run
-            counters["seconds"] = rows[-1]["seconds"]
-    except (OSError, AttributeError, KeyError, ValueError, TypeError) as error:
-        raise MinigenError(
-            f"{folder} cannot be resumed, a part of it is damaged: use --init {quote(str(path))}"
-        ) from error
-    average = params.with_flat(xp.asarray(params.flat))
-    params = average if raw is None else params.with_flat(xp.asarray(raw))
-    return model, Run(params, moments, **counters, average=average, rows=rows), header
 
 
 def check_grid(songs: SongSet, config, remedy: str) -> None:
@@ -163,12 +132,12 @@ class Folder:
         """The weights, after `report`: metrics.csv has the row of whatever last.npz a killed run leaves.
 
         judged.npz is where `judge` found a best, and a lower rate goes on from it; best.npz has the lowest held-out
-        loss of all rows, also of one that was not judged because the run ended there.
+        loss of all rows, also of one that was not judged because the run ended there, or of those since it was lost.
         """
         *before, last = (row["valid_loss"] for row in self.state.rows)
         if verdict == "best" or not before:
             self.save("judged.npz")
-        if last < min(before, default=float("inf")):
+        if last < min(before, default=float("inf")) or not (self.path / "best.npz").exists():
             self.save("best.npz")
         self.save("last.npz")
 
@@ -191,7 +160,7 @@ class Folder:
         self.state.params = self.state.params.with_flat(xp.asarray(mean if raw is None else raw))
         self.state.moments = Moments(xp.asarray(moments.m), xp.asarray(moments.v), moments.step)
 
-    def crashed(self, error: NotFinite, data: Dataset, seed: int, batch: int, meta) -> MinigenError:
+    def crashed(self, error: NotFinite, data: Dataset, seed: int, batch: int, meta, kernels: str) -> MinigenError:
         """What to raise where numbers blew up: the first rank leaves the step, the whole batch of it, in crash.npz."""
         state, path, kept = self.state, self.path / "crash.npz", False
         if not self.ranks.rank:
@@ -200,7 +169,8 @@ class Folder:
             kept = attempt(f"the step {path}", lambda: save_crash(path, self.model, state.params, *inputs, *about))
         if not self.ranks.broadcast(kept):  # the others wait until it is written
             return error
-        return MinigenError(f"{error}. Look into this step: {command('train', '--resume', path)}", code=3)
+        again = command("train", "--resume", path, *["--kernels", kernels] * (kernels != "auto"))
+        return MinigenError(f"{error}. Look into this step: {again}", code=3)
 
     def report(self) -> None:
         write_csv(self.path / "metrics.csv", self.state.rows)

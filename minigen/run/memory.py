@@ -9,7 +9,8 @@ from minigen.errors import MinigenError
 from minigen.music.dataset import SIDE_BY_SIDE, whole_songs
 from minigen.run.train import gradient_of, inputs_of
 
-TRIALS = 2, 6  # rows; what is taken grows in proportion to them
+TRIALS = 2, 6  # rows; what is taken grows by as much with each
+MARGIN = 0.9  # of the room, for a batch that is advised: what is reckoned is not exact, nor is the room the same later
 REST = 64 << 20  # bytes: pictures, pieces, checkpoints on their way to the disk
 
 
@@ -21,7 +22,7 @@ def _bytes(name: str, file: str = "/proc/self/status") -> int:
 
 def expected(model, params, data, valid, sounding, seed: int, rows: int, meta=None) -> tuple[int, int] | None:
     """How many bytes this process will have at most while it trains `rows` fragments a step and validates whole songs,
-    and how many of them are taken by the rows; None where the system does not tell (only Linux does)."""
+    and how many of them grow with the rows; None where the system does not tell (only Linux does)."""
     c = model.config
 
     def train(n: int) -> None:
@@ -35,19 +36,20 @@ def expected(model, params, data, valid, sounding, seed: int, rows: int, meta=No
 
     try:
         before = _bytes("VmRSS")
-        of_rows = _reckoned(train, rows)
-        of_songs = 0 if meta else _reckoned(judge, min(len(valid), SIDE_BY_SIDE))
+        of_training, of_rows = _reckoned(train, rows)
+        of_songs, _ = (0, 0) if meta else _reckoned(judge, min(len(valid), SIDE_BY_SIDE))
     except (OSError, StopIteration):
         return None
     # the sum, for what was freed is in pieces, and little of it is used again
-    return before + of_rows + of_songs + REST, of_rows
+    return before + of_training + of_songs + REST, of_rows
 
 
-def _reckoned(call, rows: int) -> int:
-    """How many bytes `call(rows)` takes at its highest point, from calls with a few rows."""
+def _reckoned(call, rows: int) -> tuple[int, int]:
+    """How many bytes `call(rows)` takes at its highest point, from calls with a few rows, and how many of them grow
+    with the rows."""
+    few, more = TRIALS if rows > TRIALS[1] else (1, rows)
     peaks = []
-    trials = [n for n in TRIALS if n < rows] or [rows]
-    for n in trials:
+    for n in (few, more):
         if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
             trim(0)  # what was freed goes back to the system: what is taken again is seen
         Path("/proc/self/clear_refs").write_text("5")  # VmHWM, the largest size so far, begins anew
@@ -55,9 +57,8 @@ def _reckoned(call, rows: int) -> int:
         with np.errstate(all="ignore"):  # what is not finite is said by the first step
             call(n)
         peaks.append(_bytes("VmHWM") - before)
-    if len(peaks) == 1:
-        return peaks[0] * rows // trials[0]
-    return peaks[1] + (peaks[1] - peaks[0]) * (rows - trials[1]) // (trials[1] - trials[0])
+    of_one = max(0, peaks[1] - peaks[0]) // max(1, more - few)
+    return peaks[1] + of_one * (rows - more), of_one * rows
 
 
 def room() -> int:
@@ -79,9 +80,12 @@ def in_words(needed: tuple[int, int] | None, batch: int, resumed: bool = False, 
         return ""
     (total, of_rows), there = needed, room() // ranks
     if total > there:
-        remedy = "use a machine with more memory, or songs that are shorter"
-        if batch > 1 and not resumed and total - of_rows < there:
-            remedy = f"take --batch {batch // 2}"
+        remedy = "use a machine with more memory"
+        fits = int(batch * max(0, MARGIN * there - (total - of_rows)) / max(1, of_rows))
+        if not resumed:  # which has its batch, its songs and its model
+            remedy += ", songs that are shorter, or a smaller model (--set hidden=50)"
+        if fits >= ranks and not resumed:
+            remedy = f"take --batch {1 << fits.bit_length() - 1}"
         raise MinigenError(
             f"it would take about {total / 2**30:.1f} GB, and this process can have {there / 2**30:.1f} GB: {remedy}"
         )

@@ -20,6 +20,7 @@ from minigen.sustain import empty_state, sustain_step
 BLOCK = 256  # steps whose uniforms are made at once
 
 
+@np.errstate(all="ignore")  # the first step says what is not finite
 def prime(model, params, primer, seed: int, end: int = NO_END) -> tuple[dict, np.ndarray, dict]:
     """Read a primer (n, 88) of 0/1 -> the state before its last step, that step (1, 88) on the host, the trace of all.
 
@@ -69,8 +70,10 @@ class Player:
         return to_host(keys), trace, finite
 
 
-def checked(keys, trace: dict, finite: bool) -> tuple[np.ndarray, dict]:
+@np.errstate(all="ignore")  # what is not finite is said
+def checked(playing: Player, x, given: dict) -> tuple[np.ndarray, dict]:
     """The keys and the trace of a step. Raises MinigenError (code 3) where a probability is NaN."""
+    keys, trace, finite = playing.step(x, given)
     if not finite:
         raise MinigenError("the weights give probabilities that are NaN: use other weights", code=3)
     return keys, trace
@@ -103,10 +106,11 @@ def play(
         extra = ({"classes": pitch_classes(row[None] > 0)} | more for row, more in zip(primer, extra, strict=False))
     playing = player(model, trained.params, state, temperature)
     for given, more in zip(steps_of(model, seed), extra, strict=False):
-        keys, trace = checked(*playing.step(keys, given | more))
+        keys, trace = checked(playing, keys, given | more)
         yield keys[0], trace | more
 
 
+@np.errstate(all="ignore")
 def sounding_of(trained: Trained, roll, seed: int, primer_sounding=None, held=None) -> np.ndarray:
     """What sounds in a piece (T, 88) -> (T, 88) bool, by the sustain decoder; where there is none, notes ring until the
     next strike. primer_sounding (n, 88): what sounds in its first n steps; held (T, 88): notes of a melody that is

@@ -12,7 +12,7 @@ from dataclasses import asdict
 import numpy as np
 
 from minigen.backend import to_host
-from minigen.errors import MinigenError
+from minigen.errors import MinigenError, printable
 from minigen.files import read_arrays, write_atomically
 from minigen.ladder import rung
 from minigen.music.midi import LONGEST
@@ -53,7 +53,7 @@ def load_trace(path) -> dict:
         model = model_of(header)
         header["config"] = model.config.as_json()
         fits = known == (MAGIC, VERSION) and _fits(trace, header, model)
-    except MemoryError:
+    except (MemoryError, PermissionError):
         raise
     except FileNotFoundError as error:
         raise MinigenError(f"{path} does not exist: name a .npz that scripts/sample.py --trace wrote") from error
@@ -201,7 +201,7 @@ def in_words(trace: dict, n: int) -> list[str]:
             octaves = [k for k in range(name, 88, 12) if p[k] > 0.005]
             if octaves:
                 lines.append(f"octaves   {'  '.join(f'{key_name(k)} {p[k]:.3f} (u {u[k]:.3f})' for k in octaves)}")
-    lines += [f"{name:24}{trace[name][n]:.6g}" for name in trace if name.startswith("finetune.")]
+    lines += [f"{printable(name):24}{trace[name][n]:.6g}" for name in trace if name.startswith("finetune.")]
     if "inject" in trace:
         lines.append(f"given     {struck(trace['inject'][n, 0])}")
     return [*lines, f"struck    {struck(trace['keys'][n, 0])}"]

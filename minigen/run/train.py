@@ -65,7 +65,7 @@ class Run:
             self.step, self.moments.step = self.step - undone, self.moments.step - undone
             raise NotFinite(
                 f"the loss or its gradient is NaN or infinite at step {self.step}: train again, or go on from an "
-                f"earlier checkpoint with --init, at a lower --rate than {self.rate:g}",
+                "earlier checkpoint with --init, at a lower --rate",
                 code=3,
             )
         return self.mean

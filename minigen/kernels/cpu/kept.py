@@ -99,11 +99,16 @@ def empty(folder: Path) -> dict:
 @contextmanager
 def _alone():
     """Wait until no other process compiles; where the system has no locks, do not."""
-    with open(FOLDER.with_name("kernels.lock"), "ab") as file:
-        try:
-            import fcntl
+    handle = None
+    try:
+        import fcntl
 
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except (ImportError, OSError):  # Windows; a file system without locks
-            pass
+        handle = os.open(FOLDER.with_name("kernels.lock"), os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o666)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    except (ImportError, OSError):  # Windows; a file system without locks; something else of this name
+        pass
+    try:
         yield
+    finally:
+        if handle is not None:
+            os.close(handle)
