@@ -15,8 +15,6 @@ keys.
 import json
 import sys
 import time
-from concurrent.futures import as_completed
-from dataclasses import replace
 from pathlib import Path
 from zlib import crc32
 
@@ -26,6 +24,9 @@ sys.path.insert(0, str(ROOT))
 from minigen.errors import until_run
 
 until_run()
+
+from concurrent.futures import as_completed
+from dataclasses import replace
 
 import numpy as np
 
@@ -99,6 +100,14 @@ def path_of(folder: Path, budget: str, name: str, seed: int) -> Path:
     return folder / f"{budget}-{name}-{seed}.json"
 
 
+def kept(path: Path) -> dict:
+    """What a job found. Raises MinigenError where its file is damaged."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise MinigenError(f"{path} is damaged: delete it, and the job is done again") from error
+
+
 def mean_and_range(values, digits: int) -> str:
     """The mean over seeds, and half the distance from the smallest to the largest."""
     half = (max(values) - min(values)) / 2
@@ -114,8 +123,7 @@ def table(args, folder: Path) -> list[str]:
     for name in args.only or ROWS:
         model = model_of(name)
         seeds = {
-            budget: [json.loads(path_of(folder, budget, name, seed).read_text()) for seed in range(args.seeds)]
-            for _, budget in times
+            budget: [kept(path_of(folder, budget, name, seed)) for seed in range(args.seeds)] for _, budget in times
         }
         every = sum(seeds.values(), [])
         rung, _, shifts = name.partition(", ")

@@ -25,7 +25,6 @@ network makes of a held-out song, and a piece, which is also played before the f
 """
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -33,6 +32,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from minigen.errors import until_run
 
 until_run()
+
+from dataclasses import replace
 
 import numpy as np
 

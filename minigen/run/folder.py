@@ -7,7 +7,7 @@ from pathlib import Path
 from minigen.adam import Moments
 from minigen.backend import array_module, to_host
 from minigen.errors import MinigenError, attempt, command, plural, printable, quoted
-from minigen.files import lock, write_atomically, write_csv
+from minigen.files import lock, opened, write_atomically, write_csv
 from minigen.music.alike import repeats
 from minigen.music.baseline import too_large
 from minigen.music.dataset import Dataset
@@ -54,11 +54,12 @@ def take(folder: Path) -> None:
 def kept_arguments(folder: Path, names) -> tuple[dict, str]:
     """The arguments that a run was started with, and its command."""
     try:
-        kept = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        with opened(folder / "config.json", 2**20) as file:
+            kept = json.load(file)
         return {name: kept["arguments"].get(name) for name in names}, str(kept["command"])
     except PermissionError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise MinigenError(f"{folder} is not a run folder: name one that scripts/train.py wrote") from error
 
 

@@ -1,11 +1,13 @@
 """A run folder read again: where its training stopped."""
 
 import csv
+import io
 import json
 from pathlib import Path
 
 from minigen.adam import Moments
 from minigen.errors import MinigenError, quoted
+from minigen.files import opened
 from minigen.run import checkpoint
 from minigen.run.train import COUNTERS, Run
 
@@ -19,15 +21,14 @@ def resumed(folder: Path, xp):
         counters = {name: header["training"][name] for name in (*COUNTERS, "mean") if name in header["training"]}
         rows = []
         if (folder / "metrics.csv").exists():
-            with open(folder / "metrics.csv", newline="", encoding="utf-8") as file:
-                rows = [
-                    {name: json.loads(value) for name, value in row.items() if value} for row in csv.DictReader(file)
-                ]
+            with opened(folder / "metrics.csv", 2**28) as file:
+                lines = csv.DictReader(io.TextIOWrapper(file, encoding="utf-8", newline=""))
+                rows = [{name: json.loads(value) for name, value in row.items() if value} for row in lines]
         if counters.get("step") and not rows:
             print(f"take care: {folder / 'metrics.csv'} is missing or empty: of the losses before, only those that the "
                   "checkpoints hold are known")  # fmt: skip
             rows = _rows_of(folder)
-        if not all(type(value) in (int, float) for row in rows for value in row.values()):
+        if not all(type(value) in (int, float) and abs(value) < 1e300 for row in rows for value in row.values()):
             raise ValueError("metrics.csv")
         if not all({"step", "seconds", "valid_loss"} <= set(row) for row in rows):
             raise ValueError("metrics.csv")
@@ -36,7 +37,7 @@ def resumed(folder: Path, xp):
         rows = [row for row in rows if row["step"] <= counters["step"]]
         if rows and "seconds" not in counters:  # of an older run
             counters["seconds"] = rows[-1]["seconds"]
-    except (AttributeError, KeyError, ValueError, TypeError) as error:
+    except (AttributeError, KeyError, ValueError, TypeError, csv.Error, RecursionError) as error:
         raise MinigenError(
             f"{folder} cannot be resumed, a part of it is damaged: use {quoted('--init', path)}"
         ) from error
