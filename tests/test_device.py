@@ -307,7 +307,8 @@ def test_the_device_is_what_was_asked_for_and_is_told(cupy, monkeypatch):
 
 
 @needs_a_compiler
-@pytest.mark.parametrize("name, most", [("pause-loss", 180), ("history", 110), ("simple", 105), ("ordered", 240)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name, most", [("pause-loss", 180), ("history", 110), ("simple", 85), ("ordered", 240)])
 def test_launches_of_a_training_step(name, most, cupy):
     """By the kernels: products, kernels, copies, sums. Where T and B grow so do they, but LSTMs of over 108 units take
     two launches a step. A launch costs the host some microseconds."""
@@ -382,6 +383,7 @@ assert rows == ["| a | 2.000 (1.000 to 4.000) | 1.00 |", "| b | 4.000 (4.000 to 
 """
 
 
+@pytest.mark.slow
 @needs_a_compiler
 def test_what_the_benchmark_for_a_gpu_times():
     """Its own peers run, two steps each, in small; its floor and its table are what they say."""

@@ -1,7 +1,5 @@
 """A run folder that has lost a file is resumed, and what is best in it is not replaced by what is worse."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from helpers import run_of, small, songs_of
@@ -57,9 +55,8 @@ def test_a_file_that_may_not_be_read_is_not_called_another(tmp_path, monkeypatch
     def refused(path, *_, **__):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "read_text", refused)
-    for module in ("crash", "trace"):
-        monkeypatch.setattr(f"minigen.run.{module}.read_arrays", refused)
+    for name in ("crash.read_arrays", "trace.read_arrays", "folder.opened"):
+        monkeypatch.setattr(f"minigen.run.{name}", refused)
     for read in (load_crash, load_trace, lambda path: kept_arguments(path, ())):
         with pytest.raises(PermissionError):
             read(tmp_path)
