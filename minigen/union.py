@@ -66,9 +66,9 @@ def union_backward(dcells, cache, stop_gradient: bool):
 
 def clip(P):
     """P inside [1e-6, 1-1e-6], and where it was inside already; the comparison is on the real part."""
-    xp, real = array_module(P), P.real.dtype.type
-    inside = ~((P.real <= CLIP) | (P.real >= 1 - CLIP))  # NaN stays NaN, and is seen
-    return xp.where(inside, P, xp.where(P.real > 0.5, real(1 - CLIP), real(CLIP))), inside
+    xp = array_module(P)
+    inside = (P.real > CLIP) & (P.real < 1 - CLIP)
+    return xp.where(inside, P, P.real.clip(CLIP, 1 - CLIP)), inside  # NaN stays NaN, and is seen
 
 
 def cross_entropy_forward(P, x, mask):
