@@ -88,12 +88,12 @@ def long(task: str, part: str, seed: int, folder) -> dict:
     return one(task, part, seed, 0, LONG["steps"])
 
 
-def one(task: str, part: str, seed: int, minutes: float, steps: int = STEPS) -> dict:
+def one(task: str, part: str, seed: int, minutes: float, steps: int | None = None) -> dict:
     """-> the error at every step; of the last batch, that of the answers to inputs with so many ones, and weights."""
     rng, errors, params = np.random.default_rng(seed), [], Params(shapes(task, part == "reader"))
     initialise(params, rng)
     moments = Moments.of(params.flat)
-    for _ in range(steps):
+    for _ in range(steps or STEPS):
         x, y = music(task, rng)
         error, grads, w = loss(params, x, y)
         errors.append(float(error.sum(axis=0).mean()))
