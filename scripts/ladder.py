@@ -100,7 +100,7 @@ def path_of(folder: Path, budget: str, name: str, seed: int) -> Path:
     return folder / f"{budget}-{name}-{seed}.json"
 
 
-def kept(path: Path) -> dict:
+def result_in(path: Path) -> dict:
     """What a job found. Raises MinigenError where its file is damaged."""
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
@@ -123,7 +123,8 @@ def table(args, folder: Path) -> list[str]:
     for name in args.only or ROWS:
         model = model_of(name)
         seeds = {
-            budget: [kept(path_of(folder, budget, name, seed)) for seed in range(args.seeds)] for _, budget in times
+            budget: [result_in(path_of(folder, budget, name, seed)) for seed in range(args.seeds)]
+            for _, budget in times
         }
         every = sum(seeds.values(), [])
         rung, _, shifts = name.partition(", ")

@@ -7,7 +7,8 @@
 // of rows; in the backward pass the units' rows, every 32nd pair of columns. Partial sums meet by shuffles, so a unit's
 // gates never leave its warp, and a step has one barrier: when the new h (backward: da) lies in shared memory.
 // Budget. At most 12 warps of 9 * 14 weights per thread, under the 168 registers that each of 384 threads can have;
-// shared memory: two rows of h, or of da (3.5 KiB at most). What a step reads is fetched two steps before (the ninth unit in the backward pass: one).
+// shared memory: two rows of h, or of da (3.5 KiB at most). What a step reads is fetched two steps before, for the ninth
+// unit in the backward pass one.
 // Floor (an estimate by arithmetic, H = 100): 40,000 multiply-adds a step, 128 at a time, are 312 clocks.
 
 #define ALL 0xffffffffu
@@ -94,13 +95,13 @@ lstm_forward(int T, int L, int first, float *gates, const float *Wh, const float
         }
         total[0] = gather(sum, s);
         if (extra) {
-            float own = 0;
+            float ninth = 0;
 #pragma unroll
             for (int k = 0; k < PAIRS; ++k) {
                 const float2 h_t = h_shared[t % 2][s + 8 * k];
-                own = fmaf(h_t.y, w[UNITS - 1][k].y, fmaf(h_t.x, w[UNITS - 1][k].x, own));
+                ninth = fmaf(h_t.y, w[UNITS - 1][k].y, fmaf(h_t.x, w[UNITS - 1][k].x, ninth));
             }
-            total[OWN - 1] = total_of(own, 8);
+            total[OWN - 1] = total_of(ninth, 8);
         }
         cell += B * H;
 #pragma unroll
